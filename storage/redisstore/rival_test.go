@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/internal/trial"
 )
 
 // A rivalConn calls write before it sends a command that reads heartbeats.
@@ -31,6 +32,10 @@ func (c *rivalConn) Write(p []byte) (int, error) {
 // server.
 func TestHeartbeatsOfManyReplicasDoNotEndTheFeed(t *testing.T) {
 	t.Parallel()
+	trial.Run(t, heartbeatsOfManyReplicasDoNotEndTheFeed)
+}
+
+func heartbeatsOfManyReplicasDoNotEndTheFeed(t *trial.T) {
 	o := option(t, throwaway.StartRedis(t).DSN())
 	client := open(t, o)
 	beatKey := fmt.Sprintf("tokenauth:%032x", 1)

@@ -19,6 +19,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/internal/trial"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -36,26 +37,49 @@ func cached(t *testing.T, o rueidis.ClientOption, prefix string, options tokenau
 }
 
 // intoCache validates the access token until the answer comes from the cache.
-func intoCache(t *testing.T, auth *tokenauth.Service, accessToken string) {
+func intoCache(t testing.TB, auth *tokenauth.Service, accessToken string) {
 	t.Helper()
 	eventually(t, "an answer from the cache", func() bool {
 		before := auth.CacheStats().Hits
-		if _, err := auth.Validate(t.Context(), accessToken); err != nil {
+		if _, err := auth.Validate(t.Context(), accessToken); err != nil && !errors.Is(err, tokenauth.ErrUnavailable) {
 			t.Fatal(err)
 		}
 		return auth.CacheStats().Hits > before
 	})
 }
 
+// endsWithin validates the access token, which has just ended, until Validate returns
+// the error want. It fails the test if Validate accepts the token in a call that began
+// after the lease.
+func endsWithin(t testing.TB, auth *tokenauth.Service, accessToken string, ended time.Time, lease time.Duration, want error) {
+	t.Helper()
+	for {
+		began := time.Now()
+		_, err := auth.Validate(t.Context(), accessToken)
+		if err != nil {
+			for _, e := range []error{tokenauth.ErrUnavailable, tokenauth.ErrInvalidToken} {
+				if errors.Is(err, e) != (e == want) {
+					t.Fatalf("Validate returns error %v, want %v", err, want)
+				}
+			}
+			return
+		}
+		if after := began.Sub(ended); after > lease {
+			t.Fatalf("the token was accepted %v after it ended, with a lease of %v", after, lease)
+		}
+		runtime.Gosched()
+	}
+}
+
 // When a token ends on one replica, the other refuses it a moment later, although
-// it has the token in its cache.
+// it has the token in its cache. The lease is so long that only the feed can end
+// the token.
 func TestRevocationReachesTheOtherReplica(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
-		const lease = 2 * time.Second
 		client := open(t, o)
 		prefix := newPrefix(t, client)
-		options := tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: 20 * time.Second}
+		options := tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: 10 * patience}}
 		one, two := cached(t, o, prefix, options), cached(t, o, prefix, options)
 		flushes := two.CacheStats().Flushes
 
@@ -78,23 +102,12 @@ func TestRevocationReachesTheOtherReplica(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for !refused(t, two, accessToken) {
-				if time.Since(ended) > lease+patience {
-					t.Fatalf("revocation %d has not reached the other replica after %v", i, time.Since(ended))
-				}
-				runtime.Gosched()
-			}
+			eventually(t, fmt.Sprintf("revocation %d reaches the other replica", i), func() bool { return refused(t, two, accessToken) })
 			took = append(took, time.Since(ended))
 		}
 		slices.Sort(took)
 		p50, p99, most := took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
 		t.Logf("%d revocations: p50 %v, p99 %v, at most %v; %d flushes", revocations, p50, p99, most, two.CacheStats().Flushes-flushes)
-		if p50 > lease/4 {
-			t.Errorf("the median revocation took %v, want at most %v", p50, lease/4)
-		}
-		if most > lease {
-			t.Errorf("the slowest revocation took %v, with a lease of %v", most, lease)
-		}
 		for address, node := range client.Nodes() {
 			if len(keys(t, node, prefix)) == 0 {
 				t.Errorf("server %s has no users, so the test did not cover it", address)
@@ -146,7 +159,7 @@ func TestOperatorsChangesReachTheCache(t *testing.T) {
 
 // feeds returns the IDs of the node's connections with tracking in broadcasting
 // mode.
-func feeds(t *testing.T, node rueidis.Client) (ids []int64) {
+func feeds(t testing.TB, node rueidis.Client) (ids []int64) {
 	t.Helper()
 	list, err := node.Do(context.Background(), node.B().ClientList().Build()).ToString()
 	if err != nil {
@@ -221,7 +234,7 @@ func TestFeedReconnectsAfterItsConnectionIsCut(t *testing.T) {
 // When the server hangs, the cache serves until the lease ends, and no longer.
 func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 	t.Parallel()
-	const lease, timeout = 500 * time.Millisecond, 500 * time.Millisecond
+	const lease, timeout = 500 * time.Millisecond, 2 * time.Second
 	server := throwaway.StartRedis(t)
 	o := option(t, server.DSN())
 	auth := cached(t, o, "tokenauth:", tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: timeout})
@@ -230,16 +243,7 @@ func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 		intoCache(t, auth, accessToken)
 		server.Pause(t)
 		paused := time.Now()
-		eventually(t, "Validate returns ErrUnavailable", func() bool {
-			_, err := auth.Validate(t.Context(), accessToken)
-			if err != nil && (!errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrInvalidToken)) {
-				t.Fatal(err)
-			}
-			return err != nil
-		})
-		if took := time.Since(paused); took > lease+timeout+3*time.Second { // the machine may be busy
-			t.Errorf("the cache served for %v after the server hung, with a lease of %v", took, lease)
-		}
+		endsWithin(t, auth, accessToken, paused, lease, tokenauth.ErrUnavailable)
 		if auth.CacheStats().FeedAlive {
 			t.Error("CacheStats reports FeedAlive although the server hangs")
 		}
@@ -326,26 +330,46 @@ type watching struct {
 }
 
 // watch starts Watch, and returns after the first heartbeat.
-func watch(t *testing.T, w feedStore, beat time.Duration) *watching {
+func watch(t *trial.T, w feedStore, beat time.Duration) *watching {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	g := &watching{feed: newFeed(), cancel: cancel, ended: make(chan error, 1)}
-	go func() { g.ended <- w.Watch(ctx, beat, g) }()
-	eventually(t, "a heartbeat", func() bool {
-		if len(g.ended) > 0 {
-			t.Fatal(<-g.ended)
-		}
-		return g.alive() > 0
-	})
+	var running sync.WaitGroup
+	running.Go(func() { g.ended <- w.Watch(ctx, beat, g) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	g.until(t, "a heartbeat", func() bool { return g.alive() > 0 })
 	return g
 }
 
+// lateIfTimeout ends the run of the test if a check of Watch timed out. It has three
+// beats of time, which a busy machine can exceed. A Service then calls Watch again.
+func lateIfTimeout(t *trial.T, err error) {
+	t.Helper()
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Late(err)
+	}
+}
+
+// until waits until holds returns true. It fails the test if Watch returns.
+func (g *watching) until(t *trial.T, what string, holds func() bool) {
+	t.Helper()
+	eventually(t, what, func() bool {
+		if len(g.ended) > 0 {
+			err := <-g.ended
+			lateIfTimeout(t, err)
+			t.Fatal(err)
+		}
+		return holds()
+	})
+}
+
 // end cancels Watch and returns its result.
-func (g *watching) end(t *testing.T) error {
+func (g *watching) end(t *trial.T) error {
 	t.Helper()
 	g.cancel()
 	select {
 	case err := <-g.ended:
+		lateIfTimeout(t, err)
 		return err
 	case <-time.After(patience):
 		t.Fatal("Watch does not return after its context ended")
@@ -391,7 +415,7 @@ func (c *slowConn) Read(p []byte) (int, error) {
 // changes and a slow network.
 func TestChangesAreReportedBeforeHeartbeats(t *testing.T) {
 	t.Parallel()
-	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+	tryOnEach(t, throwaway.Redis, func(t *trial.T, o rueidis.ClientOption) {
 		client := open(t, o)
 		w := watched(t, slow(o), newPrefix(t, client))
 		g := watch(t, w, 200*time.Millisecond)
@@ -412,7 +436,7 @@ func TestChangesAreReportedBeforeHeartbeats(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		eventually(t, "all changes are reported", func() bool {
+		g.until(t, "all changes are reported", func() bool {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			return len(g.over) == 0
@@ -455,15 +479,17 @@ func TestWatchLeavesNoGoroutinesOrConnections(t *testing.T) {
 			}
 			there, here := connections(), runtime.NumGoroutine()
 			for range 3 {
-				g := watch(t, w, 100*time.Millisecond)
-				for _, node := range client.Nodes() {
-					if n := len(feeds(t, node)); n != 1 {
-						t.Errorf("a node has %d connections with tracking, want 1", n)
+				trial.Run(t, func(t *trial.T) {
+					g := watch(t, w, 200*time.Millisecond)
+					for _, node := range client.Nodes() {
+						if n := len(feeds(t, node)); n != 1 {
+							t.Errorf("a node has %d connections with tracking, want 1", n)
+						}
 					}
-				}
-				if err := g.end(t); !errors.Is(err, context.Canceled) {
-					t.Error(err)
-				}
+					if err := g.end(t); !errors.Is(err, context.Canceled) {
+						t.Error(err)
+					}
+				})
 			}
 			eventually(t, "the connections of Watch are closed", func() bool { return connections() <= there })
 			eventually(t, "the goroutines of Watch have ended", func() bool { return runtime.NumGoroutine() <= here })
@@ -476,6 +502,10 @@ func TestWatchLeavesNoGoroutinesOrConnections(t *testing.T) {
 // itself with an error.
 func TestWatchEndsIfTheServerHangs(t *testing.T) {
 	t.Parallel()
+	trial.Run(t, watchEndsIfTheServerHangs)
+}
+
+func watchEndsIfTheServerHangs(t *trial.T) {
 	server := throwaway.StartRedis(t)
 	w := watched(t, option(t, server.DSN()), "tokenauth:")
 	g := watch(t, w, 10*time.Second)
@@ -491,11 +521,11 @@ func TestWatchEndsIfTheServerHangs(t *testing.T) {
 		t.Error(err)
 	}
 	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("both calls together returned after %v, want at most 3s", took)
+		t.Late(fmt.Errorf("both calls of Watch together returned %v after the server hung, want at most 3s", took))
 	}
 	server.Resume(t)
 
-	g = watch(t, w, 100*time.Millisecond)
+	g = watch(t, w, 200*time.Millisecond)
 	server.Pause(t)
 	select {
 	case err := <-g.ended:
@@ -511,49 +541,33 @@ func TestWatchEndsIfTheServerHangs(t *testing.T) {
 // script, or is stopped.
 func TestWatchReturnsAnErrorWithoutAWorkingMaster(t *testing.T) {
 	t.Parallel()
+	trial.Run(t, watchReturnsAnErrorWithoutAWorkingMaster)
+}
+
+func watchReturnsAnErrorWithoutAWorkingMaster(t *trial.T) {
 	server := throwaway.StartRedis(t)
 	o := option(t, server.DSN())
 	client := open(t, o)
 	w := watched(t, o, "tokenauth:")
-	do := func(command ...string) {
-		t.Helper()
-		if err := client.Do(t.Context(), client.B().Arbitrary(command...).Build()).Error(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ends := func(g *watching, says string) {
-		t.Helper()
-		select {
-		case err := <-g.ended:
-			if err == nil || !strings.HasPrefix(err.Error(), "redisstore: feed: ") || !strings.Contains(err.Error(), says) {
-				t.Errorf("Watch returns error %v, want one with %q", err, says)
-			}
-		case <-time.After(patience):
-			t.Fatalf("Watch has not returned, want an error with %q", says)
-		}
-	}
 	g := watch(t, w, 200*time.Millisecond)
-	do("REPLICAOF", "127.0.0.1", "1")
-	ends(g, "")
+	do(t, client, "REPLICAOF", "127.0.0.1", "1")
+	g.endsWith(t, "")
 	if err := w.Watch(t.Context(), time.Second, newFeed()); err == nil || !strings.Contains(err.Error(), "no master") {
 		t.Errorf("Watch of a replica returns error %v, want one with %q", err, "no master")
 	}
-	do("REPLICAOF", "NO", "ONE")
+	do(t, client, "REPLICAOF", "NO", "ONE")
 
 	g = watch(t, w, 200*time.Millisecond)
-	do("CONFIG", "SET", "lua-time-limit", "50")
+	do(t, client, "CONFIG", "SET", "lua-time-limit", "50")
 	busy := open(t, o)
-	script := make(chan error, 1)
-	go func() {
-		script <- busy.Do(context.Background(), busy.B().Eval().Script("while true do end").Numkeys(0).Build()).Error()
-	}()
-	ends(g, "BUSY")
-	do("SCRIPT", "KILL")
-	<-script
+	t.Cleanup(func() { client.Do(context.Background(), client.B().ScriptKill().Build()) }) // if this run ends before the command below
+	go busy.Do(t.Context(), busy.B().Eval().Script("while true do end").Numkeys(0).Build())
+	g.endsWith(t, "BUSY")
+	do(t, client, "SCRIPT", "KILL")
 
 	g = watch(t, w, 200*time.Millisecond)
 	server.Stop(t)
-	ends(g, "")
+	g.endsWith(t, "")
 	if err := w.Watch(t.Context(), time.Second, newFeed()); err == nil {
 		t.Error("Watch of a stopped server returns nil")
 	}
