@@ -46,7 +46,7 @@ func TestOldNotificationsDoNotCountAsHeartbeats(t *testing.T) {
 		}
 		w, db := openWatched(t, with(dsn, "search_path="+schema), pgxfeed.Listener{})
 		ctx, cancel := context.WithCancel(t.Context())
-		w.Watch(ctx, time.Second, untilAlive{new(counting), cancel})
+		w.Watch(ctx, longBeat, untilAlive{new(counting), cancel})
 		var stamp string
 		if err := db.Raw(`SELECT stamp FROM tokenauth_tokens WHERE user_id = ''`).Scan(&stamp).Error; err != nil || stamp == "" {
 			t.Fatalf("the stamp is %q, error %v", stamp, err)

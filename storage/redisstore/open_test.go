@@ -139,7 +139,7 @@ func issue(tb testing.TB, auth *tokenauth.Service, user, client string) string {
 }
 
 // patience is how long a test waits for an expected event.
-const patience = time.Minute
+const patience = 30 * time.Second
 
 // eventually waits until holds returns true. The text what describes that state.
 func eventually(tb testing.TB, what string, holds func() bool) {

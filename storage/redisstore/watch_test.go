@@ -79,7 +79,7 @@ func TestRevocationReachesTheOtherReplica(t *testing.T) {
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
 		prefix := newPrefix(t, client)
-		options := tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: 10 * patience}}
+		options := tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: 2 * patience}}
 		one, two := cached(t, o, prefix, options), cached(t, o, prefix, options)
 		flushes := two.CacheStats().Flushes
 
