@@ -94,7 +94,7 @@ func TestTokensListsTheUsersTokens(t *testing.T) {
 func TestHealthReportsAFailingStorage(t *testing.T) {
 	t.Parallel()
 	storage := new(scripted)
-	auth := newService(t, storage, &staff{}, &tokenauth.Options{Timeout: 20 * time.Millisecond})
+	auth := newService(t, storage, &staff{}, &tokenauth.Options{Timeout: 200 * time.Millisecond})
 	if err := auth.Health(t.Context()); err != nil {
 		t.Errorf("a working storage: error %v", err)
 	}

@@ -107,7 +107,7 @@ func (p *process) stop(t *testing.T, signal os.Signal) (string, error) {
 	case err := <-p.ended:
 		p.ended <- err
 		return p.output.String(), err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("the process did not end after %v", signal)
 		return "", nil
 	}
@@ -394,7 +394,7 @@ func TestRefusesToStart(t *testing.T) {
 				if out = p.output.String(); err == nil {
 					t.Error("it ended without an error")
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("it is still running, want an error")
 			}
 			if !strings.Contains(out, test.says) || strings.Contains(out, "hunter2") {
@@ -424,7 +424,7 @@ func TestRefusesAddress(t *testing.T) {
 			if out := p.output.String(); err == nil || !strings.Contains(out, says) {
 				t.Errorf("got output %s, want it to contain %q", out, says)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%v: it is still running, want an error", args)
 		}
 	}

@@ -323,7 +323,7 @@ func (h *abuseHost) raw(t *testing.T, parts ...string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	for _, part := range parts {
 		if _, err := io.WriteString(conn, part); err != nil {
 			break
@@ -348,7 +348,7 @@ func TestUnreadBodyClosesTheConnection(t *testing.T) {
 		{"405 for a body that never comes", "PUT" + head + "Content-Length: 5000\r\n\r\n", "405"},
 		{"408", "POST" + head + "Content-Length: 5000\r\n\r\n", "408"},
 	}
-	onBoth(t, tokenauth.Options{BodyTimeout: 150 * time.Millisecond}, func(t *testing.T, h *abuseHost) {
+	onBoth(t, tokenauth.Options{BodyTimeout: 2 * time.Second}, func(t *testing.T, h *abuseHost) {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
 				handled := h.handled.Load()

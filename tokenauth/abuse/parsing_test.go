@@ -201,16 +201,16 @@ var parsing = []situation{
 	},
 	{
 		id: "P08", what: "a Content-Length of 8,193 or more",
+		with: func(s *setup) { s.BodyTimeout = 2 * patience },
 		run: func(t *testing.T, h *abuseHost) {
 			padded := func(n int) string { return goodGrant + "&x=" + strings.Repeat("y", n-len(goodGrant)-len("&x=")) }
 			h.tries(t, issued, "POST", "/Token", padded(8192))
 			h.tries(t, tooLarge, "POST", "/Token", padded(8193))
 			// The answer comes before any part of the body, so the server reads
-			// nothing.
+			// nothing. Reading the body may take longer than the test's patience.
 			for _, length := range []string{"8193", "9223372036854775807"} {
 				before := h.moment()
 				conn := h.dial(t)
-				conn.SetDeadline(time.Now().Add(4 * time.Second)) // reading the body may take 5 seconds
 				fmt.Fprintf(conn, "POST%sContent-Length: %s\r\n\r\n", rawToken, length)
 				tooLarge.check(t, nextAnswer(t, bufio.NewReader(conn)))
 				conn.Close()
@@ -256,18 +256,15 @@ var parsing = []situation{
 	},
 	{
 		id: "P11", what: "the client disconnects in the middle of the body",
+		with: func(s *setup) { s.BodyTimeout = 2 * patience },
 		run: func(t *testing.T, h *abuseHost) {
 			before := h.moment()
 			conn := h.dial(t)
 			half := len(goodGrant) / 2
 			fmt.Fprintf(conn, "POST%sContent-Length: %d\r\n\r\n%s", rawToken, len(goodGrant), goodGrant[:half])
 			eventually(t, "the handler has the request", func() bool { return h.inProgress.Load() == 1 })
-			began := time.Now()
 			conn.Close()
-			h.gone(t, conn)
-			if took := time.Since(began); took > time.Second {
-				t.Errorf("the server released the connection after %v, want at most 1s", took)
-			}
+			h.gone(t, conn) // in less time than the server waits for the body
 			before.expect(t, unchanged, 0)
 			before.expectSilence(t)
 		},

@@ -52,7 +52,7 @@ func TestAnswers(t *testing.T) {
 		} {
 			t.Run(name+"/"+test.name, func(t *testing.T) {
 				t.Parallel()
-				test.o.BodyTimeout = 300 * time.Millisecond
+				test.o.BodyTimeout = time.Second
 				h := newHost(t, on, test.o, test.e, nil)
 				c := newChecker(t, h)
 				paths := c.doc["paths"].(map[string]any)
