@@ -68,8 +68,8 @@ func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 		for name, end := range endings {
 			ctx, cancel := end(t.Context())
 			began := time.Now()
-			if err := s.RevokeClient(ctx, web); err == nil || time.Since(began) > patience {
-				t.Errorf("%s: RevokeClient on a server that hangs returns error %v after %v, want an error within %v", name, err, time.Since(began), patience)
+			if err := s.RevokeClient(ctx, web); err == nil || time.Since(began) > soon {
+				t.Errorf("%s: RevokeClient on a server that hangs returns error %v after %v, want an error within %v", name, err, time.Since(began), soon)
 			}
 			cancel()
 		}

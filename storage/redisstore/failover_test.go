@@ -107,7 +107,7 @@ func feedGoesOnWhenASlotMoves(t *trial.T) {
 	o := cluster(t)
 	client := open(t, o)
 	w := watched(t, o, "")
-	one, two := watch(t, w, 200*time.Millisecond), watch(t, w, 200*time.Millisecond)
+	one, two := watch(t, w, beat), watch(t, w, beat)
 	nodes, from, to := client.Nodes(), o.InitAddress[0], o.InitAddress[1]
 	beats := keys(t, nodes[from], "tokenauth:")
 	if len(beats) != 1 {

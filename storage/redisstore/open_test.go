@@ -141,6 +141,10 @@ func issue(tb testing.TB, auth *tokenauth.Service, user, client string) string {
 // patience is how long a test waits for an expected event.
 const patience = 30 * time.Second
 
+// soon is how long a call may take whose time limit is a few 100 ms, on a busy
+// machine. The client's own time limit for a server that hangs is 10 seconds.
+const soon = 8 * time.Second
+
 // eventually waits until holds returns true. The text what describes that state.
 func eventually(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()

@@ -51,7 +51,7 @@ func TestReadsGoToTheMaster(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	trial.Run(t, func(t *trial.T) { watch(t, w, 200*time.Millisecond).goesOn(t) })
+	trial.Run(t, func(t *trial.T) { watch(t, w, beat).goesOn(t) })
 
 	// If the host sends commands to replicas by name, the store reads old tokens,
 	// which a cache would keep. So Watch refuses.

@@ -336,7 +336,7 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 			if err := auth.RevokeUser(t.Context(), "bob"); !errors.Is(err, tokenauth.ErrUnavailable) {
 				t.Errorf("%s: RevokeUser returns error %v, want ErrUnavailable", during, err)
 			}
-			if took := time.Since(began); took > 3*timeout+3*time.Second { // the machine may be busy
+			if took := time.Since(began); took > soon {
 				t.Errorf("%s: attempt %d took %v, with three timeouts of %v", during, i, took, timeout)
 			}
 		}
@@ -408,7 +408,7 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 			ctx, cancel := end(t.Context())
 			began := time.Now()
 			err := do(ctx)
-			if took := time.Since(began); err == nil || errors.Is(err, tokenauth.ErrNotFound) || took > 3*time.Second {
+			if took := time.Since(began); err == nil || errors.Is(err, tokenauth.ErrNotFound) || took > soon {
 				t.Errorf("%s: %s returned error %v after %v, want an error of the context at once", name, call, err, took)
 			}
 			cancel()
@@ -421,6 +421,10 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 // own context ends.
 func TestContextEndsWhileTheClientConnects(t *testing.T) {
 	t.Parallel()
+	trial.Run(t, contextEndsWhileTheClientConnects)
+}
+
+func contextEndsWhileTheClientConnects(t *trial.T) {
 	server := throwaway.StartRedis(t)
 	o := option(t, server.DSN())
 	o.ConnWriteTimeout = 100 * time.Millisecond // after that the client reconnects
@@ -454,7 +458,7 @@ func TestContextEndsWhileTheClientConnects(t *testing.T) {
 	}
 	calls.Wait()
 	if took := time.Duration(slowest.Load()); took > 1600*time.Millisecond {
-		t.Errorf("the slowest call with a timeout of 1s took %v", took)
+		t.Late(fmt.Errorf("the slowest call with a timeout of 1s took %v", took))
 	}
 	server.Resume(t)
 }
@@ -555,5 +559,5 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 		"+hello", "+ping", "+hget", "+client|tracking", "+cluster|slots", "+cluster|info", "+cluster|nodes")
 	own := o
 	own.Username = "feed"
-	trial.Run(t, func(t *trial.T) { watch(t, withFeed(t, o, own, ""), 200*time.Millisecond) })
+	trial.Run(t, func(t *trial.T) { watch(t, withFeed(t, o, own, ""), beat) })
 }
