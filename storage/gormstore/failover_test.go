@@ -38,7 +38,6 @@ func TestFeedFollowsANewPrimary(t *testing.T) {
 	if err := db.Exec("CHECKPOINT").Error; err != nil {
 		t.Fatal(err)
 	}
-	const lease = 400 * time.Millisecond
 	a, b := replica(t, fromPool, lease), replica(t, ofItsOwn, lease)
 	good, revoked := issueTo(t, a, "alice"), issueTo(t, a, "bob")
 	for _, auth := range []*tokenauth.Service{a, b} {

@@ -51,7 +51,6 @@ func TestFeedIsLostIfTheDatabaseClockIsAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const lease = 2 * time.Second
 	reader, log := logged(t, w, lease)
 	replica(t, watched{store, withListener(t, admin, pgxfeed.Listener{})}, lease) // writes some of the heartbeats
 	ahead.Store(true)

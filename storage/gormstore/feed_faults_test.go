@@ -110,7 +110,6 @@ func TestFeedFaultsEndTokensWithinTheLease(t *testing.T) {
 				s := newStore(t, admin, &gormstore.Options{Feed: true, TablePrefix: prefix})
 				inOneSession(t, admin, prefix, []string{grant, `GRANT SELECT ON tokenauth_schema TO tokenauth_service`})
 				w := withPrefix(t, with(dsn, "role="+prefix+"service"), prefix, pgxfeed.Listener{DSN: dsn})
-				const lease = 2 * time.Second
 				reader, log := logged(t, w, lease)
 				writer := service(t, s, noUsers{})
 				accessToken := issueTo(t, writer, "alice")

@@ -110,7 +110,7 @@ func previousVersionToleratesTheHeartbeat(t *trial.T) {
 	dsn := throwaway.Postgres(t)
 	w, db := openWatched(t, dsn, pgxfeed.Listener{})
 	next := heard(t, dsn)
-	reader, log := logged(t, w, 2*time.Second)
+	reader, log := logged(t, w, lease)
 	if payload := next(); !strings.HasPrefix(payload, "beat ") {
 		t.Errorf("the heartbeat is %q", payload)
 	}

@@ -194,7 +194,6 @@ func TestFeedsOfSchemasWithOnePrefix(t *testing.T) {
 func feedsOfSchemasWithOnePrefix(t *trial.T) {
 	dsn := throwaway.Postgres(t)
 	admin := openDialector(t, postgres.Open(dsn), nil)
-	const lease = 2 * time.Second
 	var readers []*tokenauth.Service
 	var logs []*syncBuffer
 	for _, schema := range []string{"one", "two", "three"} {
@@ -229,7 +228,7 @@ func feedsOfSchemasWithOnePrefix(t *trial.T) {
 func TestLockedHeartbeatDelaysNoNotification(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
-	reader, log := logged(t, w, 2*time.Second)
+	reader, log := logged(t, w, lease)
 	writer := service(t, w, noUsers{})
 	lock := db.Begin()
 	defer lock.Rollback()

@@ -47,6 +47,10 @@ type watched struct {
 	tokenauth.Watcher
 }
 
+// lease is the lease for tests that wait until it ends. With a much shorter one, a busy
+// machine could not keep the feed alive.
+const lease = 2 * time.Second
+
 // replica returns a service with a cache, like one of several processes. It waits until
 // the feed is alive.
 func replica(t testing.TB, s tokenauth.Storage, lease time.Duration) *tokenauth.Service {
@@ -652,7 +656,7 @@ func TestFeedReconnectsWhenThePoolIsDead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth := replicaWith(t, w, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: 400 * time.Millisecond}, Timeout: time.Second})
+	auth := replicaWith(t, w, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: time.Second})
 	accessToken := issueTo(t, auth, "alice")
 	warm(t, auth, accessToken)
 	if n := pool.Stats().Idle; n == 0 {
@@ -668,7 +672,6 @@ func TestFeedReconnectsWhenThePoolIsDead(t *testing.T) {
 // revoked token is refused within the lease.
 func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 	t.Parallel()
-	const lease = 400 * time.Millisecond
 	dsn := throwaway.Postgres(t)
 	way, wayDSN := newWire(t, dsn)
 	w, db := openWatched(t, dsn, pgxfeed.Listener{DSN: wayDSN})
@@ -736,7 +739,6 @@ func warmish(t testing.TB, auth *tokenauth.Service, accessToken string) {
 // After that, validations fail as unavailable, and no token is refused as invalid.
 func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 	t.Parallel()
-	const lease = 300 * time.Millisecond
 	server := throwaway.StartPostgres(t)
 	w, _ := openWatched(t, server.DSN(), pgxfeed.Listener{})
 	auth := replicaWith(t, w, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: 2 * time.Second})

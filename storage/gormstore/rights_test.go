@@ -157,7 +157,7 @@ func TestWorksWithLeastRights(t *testing.T) {
 			useAll(t, watched{s, w.(tokenauth.Watcher)}, a.admin)
 			operate(t, s)
 			useTogether(t, s, db)
-			one, other := replica(t, w, time.Second), replica(t, w, time.Second)
+			one, other := replica(t, w, time.Minute), replica(t, w, time.Minute)
 			accessToken := issueTo(t, one, "carol")
 			warm(t, other, accessToken)
 			if err := one.Revoke(t.Context(), accessToken); err != nil {

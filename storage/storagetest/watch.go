@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	beat = 100 * time.Millisecond
+	// firstBeat is the beat of the first attempt to test a rule of Watch.
+	firstBeat = 100 * time.Millisecond
 	// patience is the time limit for a rule that only requires "soon".
 	patience = 3 * time.Second
 )
@@ -19,6 +20,7 @@ const (
 // A watching is one call of Watch. It is also the [tokenauth.Invalidator] for
 // that call, and records all calls of its methods.
 type watching struct {
+	beat   time.Duration
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when Watch has returned
 
@@ -33,9 +35,10 @@ type watching struct {
 	wrong    error                     // the errors for calls that broke a rule
 }
 
-func watch(ctx context.Context, w tokenauth.Watcher) *watching {
+func watch(ctx context.Context, w tokenauth.Watcher, beat time.Duration) *watching {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &watching{
+		beat:    beat,
 		cancel:  cancel,
 		ended:   make(chan struct{}),
 		news:    make(chan struct{}),
@@ -89,17 +92,18 @@ var (
 
 // watched tests a rule of Watch, and tests it anew if Watch returned too early. Watch
 // returns if it lost the connection or had to wait too long for a notification, as on a
-// busy machine, and a Service then calls it again. A storage breaks the rule if Watch
-// returns too early three times.
-func watched(rule func(context.Context, tokenauth.Storage, tokenauth.Watcher) error) func(context.Context, tokenauth.Storage) error {
+// busy machine, and a Service then calls it again. Each attempt has a longer beat, so
+// that Watch may wait longer. A storage breaks the rule if Watch returns too early three
+// times.
+func watched(rule func(context.Context, tokenauth.Storage, tokenauth.Watcher, time.Duration) error) func(context.Context, tokenauth.Storage) error {
 	return func(ctx context.Context, s tokenauth.Storage) error {
 		w, ok := s.(tokenauth.Watcher)
 		if !ok {
 			return nil
 		}
 		var err error
-		for range 3 {
-			if err = rule(ctx, s, w); !errors.Is(err, errEarly) {
+		for _, beat := range []time.Duration{firstBeat, 3 * firstBeat, 9 * firstBeat} {
+			if err = rule(ctx, s, w, beat); !errors.Is(err, errEarly) {
 				break
 			}
 		}
@@ -148,7 +152,7 @@ func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) e
 		return begin >= 0 && g.alive >= begin+n, nil
 	})
 	if errors.Is(err, errLate) {
-		return fmt.Errorf("Watch sent fewer than %d heartbeats in %v, with a beat of %v", n, limit, beat)
+		return fmt.Errorf("Watch sent fewer than %d heartbeats in %v, with a beat of %v", n, limit, g.beat)
 	}
 	return err
 }
@@ -205,10 +209,10 @@ func current(user, client string, n int) tokenauth.Token {
 	return t
 }
 
-func watchReports(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) error {
+func watchReports(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher, beat time.Duration) error {
 	// Several calls of Watch may run concurrently, and each must report all
 	// changes.
-	watchings := []*watching{watch(ctx, w), watch(ctx, w)}
+	watchings := []*watching{watch(ctx, w, beat), watch(ctx, w, beat)}
 	err := reportsEach(ctx, s, watchings)
 	for _, g := range watchings {
 		err = errors.Join(err, g.end())
@@ -273,9 +277,9 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 	return nil
 }
 
-func watchAlive(ctx context.Context, _ tokenauth.Storage, w tokenauth.Watcher) error {
-	const calls, slack = 10, time.Second // slack for a busy machine
-	g := watch(ctx, w)
+func watchAlive(ctx context.Context, _ tokenauth.Storage, w tokenauth.Watcher, beat time.Duration) error {
+	const calls, slack = 20, 3 * time.Second // slack for a busy machine
+	g := watch(ctx, w, beat)
 	err := first(
 		func() error { return g.aliveAgain(ctx, 1, patience) },
 		func() error { return g.aliveAgain(ctx, calls, calls*beat+slack) },
@@ -283,8 +287,8 @@ func watchAlive(ctx context.Context, _ tokenauth.Storage, w tokenauth.Watcher) e
 	return errors.Join(err, g.end())
 }
 
-func watchStops(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) error {
-	g := watch(ctx, w)
+func watchStops(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher, beat time.Duration) error {
+	g := watch(ctx, w, beat)
 	if err := g.aliveAgain(ctx, 1, patience); err != nil {
 		return errors.Join(err, g.end())
 	}
@@ -312,7 +316,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) e
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	g = watch(ended, w)
+	g = watch(ended, w, beat)
 	if err := g.end(); err != nil {
 		return err
 	}
