@@ -20,7 +20,6 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
-	"github.com/bearerkit/bearerkit/internal/trial"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
@@ -94,10 +93,10 @@ const mostReads = 16
 
 // expectFewStatements checks that at most two reads ran at once. It allows more if some
 // reads were slow because the machine was busy.
-func (c *statementCounter) expectFewStatements(t *trial.T) {
+func (c *statementCounter) expectFewStatements(t *testing.T) {
 	t.Helper()
 	if most, slow := c.most.Load(), c.slow.Load(); most > min(2+slow, mostReads) {
-		t.Late(fmt.Errorf("%d statements ran at once, and %d were slow", most, slow))
+		t.Errorf("%d statements ran at once, and %d were slow", most, slow)
 	}
 	if c.largest.Load() < 2 {
 		t.Error("no statement served two callers")
@@ -144,12 +143,12 @@ func openPool(tb testing.TB, engine string, pool *sql.DB) *gorm.DB {
 }
 
 // onServers runs a test with PostgreSQL and MariaDB.
-func onServers(t *testing.T, test func(t *trial.T, engine string)) {
+func onServers(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Parallel()
 	for _, engine := range []string{"postgres", "mariadb"} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			trial.Run(t, func(t *trial.T) { test(t, engine) })
+			test(t, engine)
 		})
 	}
 }
@@ -195,7 +194,7 @@ func (h *holder) validate(ctx context.Context, auth *tokenauth.Service) error {
 
 // keepValidating validates in n goroutines, at least once in each, until stop is called.
 // The function stop returns the number of validations. An error fails the test.
-func keepValidating(t testing.TB, auth *tokenauth.Service, holders []holder, n int) (stop func() int64) {
+func keepValidating(t *testing.T, auth *tokenauth.Service, holders []holder, n int) (stop func() int64) {
 	t.Helper()
 	var wg sync.WaitGroup
 	var done atomic.Bool
@@ -224,7 +223,7 @@ func keepValidating(t testing.TB, auth *tokenauth.Service, holders []holder, n i
 }
 
 func TestValidationsNeedTwoConnections(t *testing.T) {
-	onServers(t, func(t *trial.T, engine string) {
+	onServers(t, func(t *testing.T, engine string) {
 		db, pool, connector := pooled(t, engine)
 		reads := &statementCounter{Store: newStore(t, db, nil)}
 		auth := quietService(t, reads, noUsers{})
@@ -248,7 +247,7 @@ func TestValidationsNeedTwoConnections(t *testing.T) {
 		reads.expectFewStatements(t)
 		// After a slow read, on a busy machine, another read may begin.
 		if slow := reads.slow.Load(); opened > 2+slow || closed > slow {
-			t.Late(fmt.Errorf("%d connections were opened and %d closed as idle, and %d statements were slow", opened, closed, slow))
+			t.Errorf("%d connections were opened and %d closed as idle, and %d statements were slow", opened, closed, slow)
 		}
 	})
 }
@@ -257,7 +256,7 @@ func TestValidationsNeedTwoConnections(t *testing.T) {
 // validation waited for a connection, sign-ins would have to wait behind all of them.
 func TestSignInsKeepConnections(t *testing.T) {
 	const goroutines, most = 400, 50
-	onServers(t, func(t *trial.T, engine string) {
+	onServers(t, func(t *testing.T, engine string) {
 		db, pool, _ := pooled(t, engine)
 		reads := &statementCounter{Store: newStore(t, db, &gormstore.Options{Passwords: &password.Options{KeepHashes: true, Timeout: busyTimeout}})}
 		auth := quietService(t, reads, reads.Users())
@@ -266,25 +265,27 @@ func TestSignInsKeepConnections(t *testing.T) {
 			create(t, reads.Store, fmt.Sprint("alice", i))
 		}
 		for _, test := range []struct{ connections, signIns int }{{8, most}, {2, 10}, {1, 10}} {
-			pool.SetMaxOpenConns(test.connections)
-			stop := keepValidating(t, auth, holders, goroutines)
-			var wg sync.WaitGroup
-			began := time.Now()
-			for i := range test.signIns {
-				wg.Go(func() {
-					if _, err := signIn(t.Context(), auth, fmt.Sprint("alice", i), "password"); err != nil {
-						t.Errorf("signing in with %d connections: %v", test.connections, err)
-					}
-				})
-			}
-			wg.Wait()
-			took := time.Since(began)
-			validated := stop()
-			t.Logf("%d connections: %d sign-ins took %v, beside %d validations", test.connections, test.signIns, took, validated)
-			if validated < goroutines {
-				t.Errorf("there were %d validations with %d connections", validated, test.connections)
-			}
-			reads.expectFewStatements(t)
+			t.Run(fmt.Sprint(test.connections), func(t *testing.T) {
+				pool.SetMaxOpenConns(test.connections)
+				stop := keepValidating(t, auth, holders, goroutines)
+				var wg sync.WaitGroup
+				began := time.Now()
+				for i := range test.signIns {
+					wg.Go(func() {
+						if _, err := signIn(t.Context(), auth, fmt.Sprint("alice", i), "password"); err != nil {
+							t.Errorf("signing in: %v", err)
+						}
+					})
+				}
+				wg.Wait()
+				took := time.Since(began)
+				validated := stop()
+				t.Logf("%d sign-ins took %v, beside %d validations", test.signIns, took, validated)
+				if validated < goroutines {
+					t.Errorf("there were %d validations", validated)
+				}
+				reads.expectFewStatements(t)
+			})
 		}
 	})
 }
