@@ -90,7 +90,7 @@ var (
 	errEarly = errors.New("Watch returned too early")
 )
 
-// watched tests a rule of Watch, and tests it anew if Watch returned too early. Watch
+// watched tests a rule of Watch, and tests it again if Watch returned too early. Watch
 // returns if it lost the connection or had to wait too long for a notification, as on a
 // busy machine, and a Service then calls it again. Each attempt has a longer beat, so
 // that Watch may wait longer. A storage breaks the rule if Watch returns too early three
