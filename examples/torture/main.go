@@ -45,6 +45,7 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", rand.Uint64(), "the `seed` of the random numbers (default a random one)")
 	flag.StringVar(&c.report, "report", "", "the `folder` to write a report to (default none; pages of histories with violations go to the temporary folder)")
 	flag.Float64Var(&c.rate, "rate", 500, "`requests` per second of the trial soak")
+	flag.DurationVar(&c.patience, "patience", 0, "the `time` to add to the maximum time of each recovery, for a busy machine")
 	flag.StringVar(&c.only, "only", "", "in the trials faults and feeds, inject only faults whose names contain the `text`")
 	list := flag.Bool("list-plants", false, "list the bugs that -plant can plant")
 	listTrials := flag.Bool("list-trials", false, "list the trials")
@@ -77,7 +78,7 @@ func main() {
 // A config holds the values of the command-line flags.
 type config struct {
 	store, trials, plant, report, only string
-	duration                           time.Duration
+	duration, patience                 time.Duration
 	enough                             int64
 	seed                               uint64
 	rate                               float64
@@ -100,7 +101,7 @@ func run(ctx context.Context, c config) (*report.Tally, error) {
 	} else if err := os.MkdirAll(r.Folder, 0o755); err != nil {
 		return nil, err
 	}
-	e := &trial.Env{Tally: new(report.Tally), Report: r, Seed: c.seed, Only: c.only, Rate: c.rate}
+	e := &trial.Env{Tally: new(report.Tally), Report: r, Seed: c.seed, Only: c.only, Rate: c.rate, Patience: c.patience}
 	if c.plant != "" {
 		if e.Plant = plant.Named(plants, c.plant); e.Plant == nil {
 			return nil, fmt.Errorf("-plant: there is no plant %q; -list-plants lists them", c.plant)

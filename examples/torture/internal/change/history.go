@@ -90,14 +90,18 @@ func (h *history) client(i int) string { return fmt.Sprintf("changes%d-%d-client
 // run makes the history and checks it.
 func (h *history) run(ctx context.Context) error {
 	for i := range usersEach {
-		u, err := h.directory.Users().Import(ctx, gormstore.User{Name: h.user(i), Roles: []string{"Before"}}, "plain:"+h.user(i))
+		err := untilDone(func() error {
+			u, err := h.directory.Users().Import(ctx, gormstore.User{Name: h.user(i), Roles: []string{"Before"}}, "plain:"+h.user(i))
+			h.userIDs[i] = u.ID
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		h.userIDs[i] = u.ID
 	}
 	for i := range clientsEach {
-		if err := h.directory.Clients().CreatePublic(ctx, tokenauth.Client{ID: h.client(i)}); err != nil {
+		err := untilDone(func() error { return h.directory.Clients().CreatePublic(ctx, tokenauth.Client{ID: h.client(i)}) })
+		if err != nil {
 			return err
 		}
 	}
@@ -155,7 +159,7 @@ func (h *history) operate(ctx context.Context) error {
 		}
 		c.target, *targets = (*targets)[0], (*targets)[1:]
 		c.call = time.Now()
-		err := h.change(ctx, c)
+		err := untilDone(func() error { return h.change(ctx, c) })
 		c.answer = time.Now()
 		if err != nil {
 			return fmt.Errorf("%s: %w", kinds[c.kind].name, err)
@@ -184,16 +188,22 @@ func (h *history) change(ctx context.Context, c *change) error {
 		return kind.do(ctx, h.other.Users(), h.other.Clients(), id)
 	}
 	open := time.Duration(h.rng.IntN(20)) * time.Millisecond
+	return h.directory.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := kind.do(ctx, h.directory.Users().WithTx(tx), h.directory.Clients().WithTx(tx), id); err != nil {
+			return err
+		}
+		time.Sleep(open)
+		return nil
+	})
+}
+
+// untilDone makes a change again for as long as another transaction wins. Galera rolls
+// back one of two conflicting transactions on two nodes, and SQLite does not wait for
+// the lock longer than its busy timeout.
+func untilDone(change func() error) error {
 	for {
-		err := h.directory.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			if err := kind.do(ctx, h.directory.Users().WithTx(tx), h.directory.Clients().WithTx(tx), id); err != nil {
-				return err
-			}
-			time.Sleep(open)
-			return nil
-		})
-		// Galera rolls back one of two conflicting transactions on two nodes.
-		if err == nil || !strings.HasPrefix(err.Error(), "Error 1213") {
+		err := change()
+		if err == nil || !strings.HasPrefix(err.Error(), "Error 1213") && !strings.Contains(err.Error(), "database is locked") {
 			return err
 		}
 	}

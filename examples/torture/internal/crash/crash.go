@@ -171,7 +171,7 @@ func (c *runner) judge(k *target) {
 	broken := r.broken
 	for _, u := range c.users {
 		u.judge(r.held, func(text string) (status int) {
-			for deadline := time.Now().Add(recovery); ; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(recovery + c.Patience); ; time.Sleep(time.Millisecond) {
 				if status = c.service.validate(u.name, text); !doubtful(status) || time.Now().After(deadline) {
 					return status
 				}

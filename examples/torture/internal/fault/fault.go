@@ -35,7 +35,7 @@ func try(tb testing.TB, e *trial.Env, p *inject.Target) {
 	t := &timeline{began: time.Now()}
 	s := &report.Section{
 		Title: "Faults",
-		About: fmt.Sprintf("One fault at a time on %s, with %d replicas under a steady load. All the time, no ended token may be accepted and no valid one refused. From %v after the end of a fault, every answer must be right again, without a restart.", e.Backend.Name, trial.Replicas, promptly),
+		About: fmt.Sprintf("One fault at a time on %s, with %d replicas under a steady load. All the time, no ended token may be accepted and no valid one refused. From %v after the end of a fault, every answer must be right again, without a restart.", e.Backend.Name, trial.Replicas, promptly+e.Patience),
 		Head:  []string{"fault", "replicas", "lasted s", "right", "503", "wrong or late", "slowest answer s", "last 503 after its end s", "caches serve after s", "revocation applied after ms"},
 	}
 	w := &ward{Env: e, Target: p, Section: s, timeline: t, fleets: make(map[string]*fleet), losses: make(map[string]*losses)}

@@ -24,7 +24,8 @@ import (
 const lease = 500 * time.Millisecond
 
 // slowest is the maximum time of a validation: the default of
-// [tokenauth.Options.Timeout], and a second more on a busy machine.
+// [tokenauth.Options.Timeout], and a second more on a busy machine. As in feedPatience,
+// [trial.Env.Patience] is not counted.
 const slowest = 2*time.Second + time.Second
 
 // A fleet is a group of [tokenauth.Service] replicas, each with its own handle of the
@@ -110,7 +111,7 @@ func (f *fleet) validate(r *round, replica int, t *heldToken) {
 	_, err := f.replicas[replica].Validate(context.Background(), t.text)
 	answered := time.Now()
 	wrong := f.witness.judge(t, called, answered, err)
-	if took := answered.Sub(called); wrong == "" && took > slowest {
+	if took := answered.Sub(called); wrong == "" && took > slowest+r.patience {
 		wrong = fmt.Sprintf("a validation took %v", took)
 	}
 	r.record(call{replica, op.Validate, called, answered, err, wrong})
@@ -190,7 +191,7 @@ func (f *fleet) hear(ctx context.Context) (time.Duration, error) {
 
 // awaitFeeds waits until all caches serve again, and records how long it took.
 func (f *fleet) awaitFeeds(ctx context.Context, r *round) {
-	for f.cached && !f.serve() && time.Since(r.ended) < feedPatience && ctx.Err() == nil {
+	for f.cached && !f.serve() && time.Since(r.ended) < feedPatience+r.patience && ctx.Err() == nil {
 		inject.Wait(ctx, 10*time.Millisecond)
 	}
 	r.feeds = time.Since(r.ended)

@@ -24,12 +24,13 @@ type call struct {
 }
 
 // promptly is the maximum time from the end of a fault until each call is answered
-// right.
+// right, apart from [trial.Env.Patience].
 const promptly = 2 * time.Second
 
 // A round is the record of a fleet before, during and after one fault.
 type round struct {
 	*timeline
+	patience time.Duration // of the trial
 
 	mu                       sync.Mutex
 	right, unavailable, bad  int
@@ -70,7 +71,7 @@ func (r *round) record(c call) {
 		if c.answered.After(r.lastTrouble) {
 			r.lastTrouble, r.cause = c.answered, c.err
 		}
-		if c.called.Sub(r.ended) > promptly {
+		if c.called.Sub(r.ended) > promptly+r.patience {
 			r.lateTrouble = c.called
 		}
 	case c.kind == op.SignIn && c.err == nil:

@@ -53,7 +53,7 @@ func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 		}
 	}
 	f := w.fleet(ctx, tb, t)
-	r := &round{timeline: w.timeline}
+	r := &round{timeline: w.timeline, patience: w.Patience}
 	loading, stop := context.WithCancel(ctx)
 	var load sync.WaitGroup
 	load.Go(func() { f.load(loading, r) })
@@ -74,19 +74,20 @@ func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 	lasted := time.Since(struck)
 	var feeds sync.WaitGroup
 	feeds.Go(func() { f.awaitFeeds(ctx, r) })
-	r.awaitRecovery(ctx, promptly)
+	bound := promptly + w.Patience
+	r.awaitRecovery(ctx, bound)
 	back := r.answered()
 	// From now on no call may fail. Without a plant, wait longer, to report how long
 	// the recovery takes.
-	patience := promptly + 500*time.Millisecond
+	long := bound + 500*time.Millisecond
 	if w.Plant == nil {
-		patience = 20 * time.Second
+		long = bound + 18*time.Second
 	}
-	better := r.awaitRecovery(ctx, patience)
+	better := r.awaitRecovery(ctx, long)
 	feeds.Wait()
 	stop()
 	load.Wait()
-	if f.cached && back && r.feeds < feedPatience {
+	if f.cached && back && r.feeds < feedPatience+w.Patience {
 		r.heard, r.unheard = f.hear(ctx)
 	}
 	if ctx.Err() != nil {
@@ -158,12 +159,12 @@ func (w *ward) report(t turn, f *fleet, r *round, lasted time.Duration, back boo
 	case !r.lateTrouble.IsZero():
 		w.Violate("%s: a call made %v after the end of the fault failed: %v", where, r.lateTrouble.Sub(r.ended), r.cause)
 	case !back:
-		w.Violate("%s: %v after the end of the fault, not every replica had signed a user in and validated a token: %v", where, promptly, r.cause)
-	case f.cached && r.feeds >= feedPatience:
+		w.Violate("%s: %v after the end of the fault, not every replica had signed a user in and validated a token: %v", where, promptly+w.Patience, r.cause)
+	case f.cached && r.feeds >= feedPatience+w.Patience:
 		w.Violate("%s: %v after the end of the fault, not every cache serves again", where, r.feeds)
 	case f.cached && r.unheard != nil:
 		w.Violate("%s: after the end of the fault, with all feeds back, a revocation did not reach all replicas: %v", where, r.unheard)
-	case f.cached && r.heard >= lease:
+	case f.cached && r.heard >= lease+w.Patience:
 		w.Violate("%s: after the end of the fault, with all feeds back, a revocation took %v to reach all replicas", where, r.heard)
 	}
 }

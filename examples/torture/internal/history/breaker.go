@@ -18,8 +18,8 @@ import (
 )
 
 // recoveryBound is the maximum time from a fault of the feed until each cache serves
-// again. [tokenauth.Service.Run] tries at least once a second; the rest is for a busy
-// machine.
+// again, apart from [trial.Env.Patience]. [tokenauth.Service.Run] tries at least once a
+// second; the rest is for a busy machine.
 const recoveryBound = 5 * time.Second
 
 // strikeBound is the maximum time of a fault, its end and the recovery together. If
@@ -85,7 +85,7 @@ func duration(rng *rand.Rand) time.Duration {
 // strike injects the fault, ends it, and waits until the caches serve. It returns an
 // error if the fault could not begin or end.
 func (b *breaker) strike(ctx context.Context, rng *rand.Rand, f *inject.Fault) error {
-	ctx, cancel := context.WithTimeout(ctx, strikeBound)
+	ctx, cancel := context.WithTimeout(ctx, strikeBound+b.Patience)
 	var following sync.WaitGroup
 	defer following.Wait()
 	defer cancel()
@@ -126,8 +126,8 @@ func (b *breaker) strike(ctx context.Context, rng *rand.Rand, f *inject.Fault) e
 			if ctx.Err() != nil {
 				return nil
 			}
-			if time.Since(ended) > recoveryBound {
-				b.Violate("feeds of seed %d on %s: the cache of replica %d does not serve %v after the end of %q", b.Seed, b.Backend.Name, i, recoveryBound, f.Name)
+			if bound := recoveryBound + b.Patience; time.Since(ended) > bound {
+				b.Violate("feeds of seed %d on %s: the cache of replica %d does not serve %v after the end of %q", b.Seed, b.Backend.Name, i, bound, f.Name)
 				break
 			}
 			inject.Wait(ctx, 5*time.Millisecond)
@@ -173,7 +173,7 @@ func (b *breaker) during(since time.Time) (names []string) {
 func (b *breaker) section() *report.Section {
 	s := &report.Section{
 		Title: "Faults of the feed", Head: []string{"fault", "times", "stopped a cache", "served again after, at most"},
-		About: fmt.Sprintf("Each fault lasted up to %v. Within %v after it, all caches had to serve again.", longestFault, recoveryBound),
+		About: fmt.Sprintf("Each fault lasted up to %v. Within %v after it, all caches had to serve again.", longestFault, recoveryBound+b.Patience),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// recoveryBound is the maximum time from the end of a fault until a replica works.
+// recoveryBound is the maximum time from the end of a fault until a replica works,
+// apart from [trial.Env.Patience].
 const recoveryBound = 2 * time.Second
 
 // A disaster is a kind of fault.
@@ -108,12 +109,13 @@ func (s *runner) faults(ctx context.Context, tb testing.TB) {
 // recover waits until users can sign in at the affected replicas and use their tokens,
 // and records how long it took.
 func (s *runner) recover(ctx context.Context, f *faultFigures, befallen []*node, ended time.Time) {
+	bound := recoveryBound + s.Patience
 	took := make([]time.Duration, len(befallen))
 	var wg sync.WaitGroup
 	for i, n := range befallen {
 		wg.Go(func() {
 			replica, _ := n.where()
-			for ctx.Err() == nil && time.Since(ended) < 5*recoveryBound && !s.serves(ctx, replica, fmt.Sprint("canary-", n.number)) {
+			for ctx.Err() == nil && time.Since(ended) < bound+4*recoveryBound && !s.serves(ctx, replica, fmt.Sprint("canary-", n.number)) {
 				pause(ctx, 5*time.Millisecond)
 			}
 			took[i] = time.Since(ended)
@@ -126,7 +128,7 @@ func (s *runner) recover(ctx context.Context, f *faultFigures, befallen []*node,
 	var worst time.Duration
 	for i, n := range befallen {
 		worst = max(worst, took[i])
-		if took[i] > recoveryBound {
+		if took[i] > bound {
 			s.judge(fmt.Sprintf("replica %d took %v to recover from the fault “%s”", n.number, took[i].Round(time.Millisecond), f.name))
 		}
 	}

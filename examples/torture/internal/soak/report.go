@@ -103,7 +103,7 @@ func (s *runner) requests() *report.Section {
 func (s *runner) recoveries() *report.Section {
 	t := &report.Section{
 		Title: "Soak: faults",
-		About: fmt.Sprintf("The time from the end of a fault until users could sign in at every affected replica and use their tokens. The maximum allowed is %v.", recoveryBound),
+		About: fmt.Sprintf("The time from the end of a fault until users could sign in at every affected replica and use their tokens. The maximum allowed is %v.", recoveryBound+s.Patience),
 		Head:  []string{"fault", "times", "p50 ms", "max ms"},
 	}
 	for _, f := range s.kinds {

@@ -23,6 +23,9 @@ type Env struct {
 	Only   string    // inject only faults whose names contain it
 	Rate   float64   // requests per second of the trial "soak"
 	Enough int64     // the trial ends when Histories reaches it; 0 for no limit
+	// Patience is added to the maximum time of each recovery, for a busy machine. It
+	// does not change how long an ended token may be accepted.
+	Patience time.Duration
 }
 
 // Over reports whether the trial must end. A trial with a plant ends at the first
