@@ -290,6 +290,32 @@ func TestFailureContainsTheOutputOfTheServer(t *testing.T) {
 	}
 }
 
+// If a server ends although the test did not ask for it, the test's log has the end of
+// the server's log. It would otherwise be removed together with the server.
+func TestServerThatEndedByItselfIsReported(t *testing.T) {
+	t.Parallel()
+	s := StartPgBouncer(t, Postgres(t))
+	log := func() string {
+		r := record(t, func(tb testing.TB) { s.report(tb) })
+		return r.logged
+	}
+	if got := log(); got != "" {
+		t.Errorf("the report on a running server is %q, want none", got)
+	}
+	s.Stop(t)
+	if got := log(); got != "" {
+		t.Errorf("the report on a stopped server is %q, want none", got)
+	}
+	s.Start(t)
+	if err := s.process.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-s.process.done
+	if got := log(); !strings.Contains(got, "pgbouncer: it ended by itself") || !strings.Contains(got, "SIGTERM") {
+		t.Errorf("the report is %q, want one with the end of PgBouncer's log", got)
+	}
+}
+
 func newSupervisor(t *testing.T) *supervisor {
 	t.Helper()
 	s, err := supervise(filepath.Join(os.TempDir(), "throwaway-"+random()), syscall.SIGKILL, false)

@@ -2,6 +2,7 @@ package throwaway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -64,6 +65,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	process *process // the process of the last start
+	asked   bool     // whether end asked that process to end
 }
 
 // newServer sets a server up in a folder of its own, and starts it.
@@ -115,6 +117,7 @@ func (s *Server) start() error {
 	if s.process, err = s.supervisor.run(s.serve); err != nil {
 		return s.failure("start", err)
 	}
+	s.asked = false
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
@@ -138,6 +141,17 @@ func (s *Server) failure(doing string, err error) error {
 	const tail = 2 << 10
 	log, _ := os.ReadFile(s.supervisor.log())
 	return fmt.Errorf("throwaway: %s: %s: %w\n%s", s.engine.name(), doing, err, bytes.TrimSpace(log[max(0, len(log)-tail):]))
+}
+
+// report logs the end of the server's log if the server ended although the test did
+// not ask for it.
+func (s *Server) report(tb testing.TB) {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process != nil && s.process.exited() && !s.asked {
+		tb.Log(s.failure("it ended by itself", cmp.Or(s.process.err, errors.New("exit status 0"))))
+	}
 }
 
 func (s *Server) running() bool {
@@ -187,6 +201,7 @@ func (s *Server) end(tb testing.TB, by func(*process) error) {
 	if !s.running() {
 		return
 	}
+	s.asked = true
 	if err := by(s.process); err != nil {
 		tb.Fatal(s.failure("end", err))
 	}

@@ -213,7 +213,10 @@ func start(tb testing.TB, e program) *Server {
 	if err != nil {
 		giveUp(tb, e, err)
 	}
-	tb.Cleanup(s.close)
+	tb.Cleanup(func() {
+		s.report(tb)
+		s.close()
+	})
 	s.dsn = s.admin
 	return s
 }

@@ -377,11 +377,13 @@ func TestVariableSelectsTheServer(t *testing.T) {
 	}
 }
 
-// A recorder is a testing.TB that records the text of Skip or Fatal.
+// A recorder is a testing.TB that records the text of Skip, Fatal or Log.
 type recorder struct {
 	testing.TB
-	skipped, failed string
+	skipped, failed, logged string
 }
+
+func (r *recorder) Log(args ...any) { r.logged += fmt.Sprint(args...) }
 
 func (*recorder) Helper() {}
 

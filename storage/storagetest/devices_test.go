@@ -114,16 +114,16 @@ func TestRunDetectsBrokenDevices(t *testing.T) {
 		{"trims names of devices", stores(func(t *tokenauth.Token) { t.DeviceName = strings.TrimSpace(t.DeviceName) }), []string{"RoundTrip", "OddValues"}, ""},
 		{"stores devices in lower case", stores(func(t *tokenauth.Token) { t.Device = strings.ToLower(t.Device) }), []string{"RoundTrip"}, ""},
 		{"stores IssuedAt in whole seconds", stores(func(t *tokenauth.Token) { t.IssuedAt = t.IssuedAt.Truncate(time.Second) }),
-			[]string{"RoundTrip", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused"}, ""},
+			[]string{"RoundTrip", "KeepsDeviceName", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused"}, ""},
 		{"stores IssuedAt in hundredths of a second", stores(func(t *tokenauth.Token) { t.IssuedAt = t.IssuedAt.Truncate(10 * time.Millisecond) }),
-			[]string{"RoundTrip", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused"}, ""},
+			[]string{"RoundTrip", "KeepsDeviceName", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused"}, ""},
 		{"stores lifetimes of 30 days at most", stores(func(t *tokenauth.Token) { t.Lifetime = min(t.Lifetime, 30*24*time.Hour) }), []string{"RoundTrip"}, ""},
 		{"keeps the lifetime and the milliseconds of the token before", replaces(func(s *memory.Store, ctx context.Context, t tokenauth.Token) error {
 			if old, err := s.Find(ctx, t.Slot); err == nil && t.Device == "" && t.Lifetime == 0 {
 				t.Lifetime, t.IssuedAt = old.Lifetime, t.IssuedAt.Add(time.Duration(old.IssuedAt.Nanosecond()))
 			}
 			return s.Replace(ctx, t)
-		}), []string{"RoundTrip"}, ""},
+		}), []string{"RoundTrip", "KeepsDeviceName"}, ""},
 
 		{"does not keep the name of a device", recoded(withoutName, withName), []string{"KeepsDeviceName", "KeepsDeviceNameRace"}, ""},
 		{"never changes the name of a device", replaces(func(s *memory.Store, ctx context.Context, t tokenauth.Token) error {

@@ -218,7 +218,7 @@ func TestIssueOptions(t *testing.T) {
 	options := &tokenauth.IssueOptions{ClientID: "mobile", Device: "phone", DeviceName: "Ann's phone", Lifetime: time.Hour}
 	h := auth.RequireBearer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		got, _ := tokenauth.FromContext(r.Context())
-		if got.ClientID != "mobile" || got.Device != "phone" || got.DeviceName != "Ann's phone" || got.ExpiresAt.Sub(got.IssuedAt) != time.Hour {
+		if got.ClientID != "mobile" || got.Device != "phone" || got.DeviceName != "Ann's phone" || got.ExpiresAt.Sub(got.IssuedAt).Round(time.Second) != time.Hour {
 			t.Errorf("got the token %+v, want one with the options %+v", got, *options)
 		}
 	}))
