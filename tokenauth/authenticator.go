@@ -42,6 +42,11 @@ type Credentials struct {
 	// request does. The range is 1 minute to 365 days, or to
 	// [Options.MaxLifetime] if that is set.
 	Lifetime time.Duration
+	// Parameters are the further parameters of the token request that
+	// [Options.Parameters] lists, by their names as listed there. A parameter
+	// that was left out or is empty is not in the map. Read a one-time code with
+	// [Credentials.Code] instead, which limits how often a code can be guessed.
+	Parameters map[string]Secret
 	// RemoteAddr is the IP address of the client: the peer's address, or the
 	// address that a trusted proxy names ([Options.TrustedProxies]). It is the
 	// zero Addr if the address is unknown, for example over a Unix socket that

@@ -80,11 +80,11 @@ func (s *Service) issue(ctx context.Context, p Principal, o *IssueOptions) (Issu
 	if o.Recheck {
 		again = func(ctx context.Context) error { return s.lookAgain(ctx, p, o.ClientID) }
 	}
-	return s.storeAndCheck(ctx, p, place{o.ClientID, o.Device, o.DeviceName, o.Lifetime}, again)
+	return s.storeAndCheck(ctx, p, destination{o.ClientID, o.Device, o.DeviceName, o.Lifetime}, again)
 }
 
-// A place says where a token is stored, and for how long it is valid.
-type place struct {
+// A destination says where a token is stored, and for how long it is valid.
+type destination struct {
 	clientID, device, deviceName string
 	lifetime                     time.Duration // zero means Options.Lifetime
 }
@@ -95,7 +95,7 @@ type place struct {
 //
 // Once the token is stored, all steps run even if the client disconnects, so
 // that the token is removed if it must not be used.
-func (s *Service) storeAndCheck(ctx context.Context, p Principal, at place, again func(context.Context) error) (IssuedToken, error) {
+func (s *Service) storeAndCheck(ctx context.Context, p Principal, at destination, again func(context.Context) error) (IssuedToken, error) {
 	var newest time.Time
 	for try := 1; ; try++ {
 		issued, err := s.store(ctx, p, at, newest)
@@ -122,11 +122,11 @@ func (s *Service) storeAndCheck(ctx context.Context, p Principal, at place, agai
 
 // store makes a token for the principal and stores it in its slot. With
 // [Options.Devices], the token's IssuedAt is later than the given time.
-func (s *Service) store(ctx context.Context, p Principal, at place, after time.Time) (IssuedToken, error) {
+func (s *Service) store(ctx context.Context, p Principal, at destination, after time.Time) (IssuedToken, error) {
 	if err := p.check(); err != nil {
 		return IssuedToken{}, err
 	}
-	lifetime, err := s.checkPlace(&at)
+	lifetime, err := s.checkDestination(&at)
 	if err != nil {
 		return IssuedToken{}, err
 	}
@@ -168,9 +168,9 @@ func (s *Service) store(ctx context.Context, p Principal, at place, after time.T
 	return IssuedToken{AccessToken: NewSecret(accessToken), Token: t.clone()}, nil
 }
 
-// checkPlace returns the lifetime of a token in this place. It returns
-// [ErrInvalidPrincipal], wrapped, if the place is not valid.
-func (s *Service) checkPlace(at *place) (lifetime time.Duration, err error) {
+// checkDestination returns the lifetime of a token. It returns
+// [ErrInvalidPrincipal], wrapped, if the destination is not valid.
+func (s *Service) checkDestination(at *destination) (lifetime time.Duration, err error) {
 	bad := func(format string, args ...any) (time.Duration, error) {
 		return 0, fmt.Errorf("%w: "+format, append([]any{ErrInvalidPrincipal}, args...)...)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
+	"github.com/bearerkit/bearerkit/tokenauth/place"
 )
 
 // Options configures a [Service]. Nil or the zero value selects the defaults.
@@ -79,6 +80,18 @@ type Options struct {
 	// issued before.
 	Prefix string
 
+	// Places are the places in a request where the guards look for its access
+	// token. Nil means the Authorization header with the scheme Bearer. If
+	// Places is not nil, the guards look only in the places that it lists: to
+	// keep Bearer beside a cookie, list both.
+	//
+	//	Places: []place.Place{place.Scheme("Bearer"), place.Cookie{Name: "session"}}
+	//
+	// Headers come first, whatever their order in Places. The first listed header
+	// that a request has decides, valid or not: a bad token in a header never
+	// falls back to a cookie. Each place is documented in package place.
+	Places []place.Place
+
 	// Realm is the realm in challenges (RFC 9110 §11.5): printable ASCII
 	// without quotes and backslashes. Empty means "api".
 	Realm string
@@ -90,6 +103,15 @@ type Options struct {
 	// names and from the response's own members, because many decoders ignore
 	// the case of names.
 	ResponseAttributes []string
+
+	// Parameters names further parameters that a token request may have, such
+	// as "otp" for a one-time code. The [Authenticator] gets their values in
+	// [Credentials.Parameters]. Empty means that the token endpoint ignores
+	// every parameter that it does not know. At most 8 names are allowed. A name
+	// has 1 to 64 letters, digits, '-', '_' and '.', and differs, ignoring case,
+	// from the other parameters of the endpoint. A value has at most 1024 bytes.
+	// Like a password, it may not be in the query, and is never logged.
+	Parameters []string
 
 	// DisableGET makes the token endpoint refuse GET with 405. By default it
 	// accepts GET, with the parameters in the body as for POST, because the
@@ -372,6 +394,8 @@ func isToken(s string) bool {
 // clone returns a copy that shares no slices with o.
 func (o Options) clone() Options {
 	o.ResponseAttributes = slices.Clone(o.ResponseAttributes)
+	o.Parameters = slices.Clone(o.Parameters)
+	o.Places = slices.Clone(o.Places)
 	o.TrustedProxies = slices.Clone(o.TrustedProxies)
 	o.TrustedSockets = slices.Clone(o.TrustedSockets)
 	o.Observers = slices.Clone(o.Observers)

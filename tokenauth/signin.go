@@ -80,7 +80,7 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	if !client.admits(&p) {
 		return refuse(ErrRejected)
 	}
-	at := place{c.ClientID, c.Device, c.DeviceName, c.Lifetime}
+	at := destination{c.ClientID, c.Device, c.DeviceName, c.Lifetime}
 	if at.lifetime == 0 && client != nil {
 		at.lifetime = client.Lifetime
 	}
