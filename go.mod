@@ -25,6 +25,7 @@ require (
 	go.opentelemetry.io/otel/sdk v1.20.0
 	go.opentelemetry.io/otel/trace v1.20.0 // Older ones lack trace/noop.
 	golang.org/x/crypto v0.51.0 // go-sqlite3 requires it.
+	golang.org/x/net v0.53.0
 	golang.org/x/oauth2 v0.27.0 // Older ones have CVE-2025-22868.
 	golang.org/x/sync v0.20.0 // go-sqlite3 requires it.
 	golang.org/x/text v0.37.0 // go-sqlite3 requires it.
@@ -77,7 +78,6 @@ require (
 	go.opentelemetry.io/otel/metric v1.20.0 // indirect
 	go.yaml.in/yaml/v4 v4.0.0-rc.4 // indirect
 	golang.org/x/arch v0.3.0 // indirect
-	golang.org/x/net v0.53.0 // indirect
 	golang.org/x/sys v0.44.0 // indirect
 	google.golang.org/protobuf v1.33.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect

@@ -25,7 +25,8 @@ import (
 //     cannot be stored, or the host's code set a device or a lifetime that is
 //     not valid.
 //   - [ErrUnavailable]: the storage or the host's code failed. The previous
-//     token may or may not have been replaced. It is safe to try again.
+//     token may or may not have been replaced, so the user may have to sign in
+//     again on this device. It is safe to try again.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error) {
 	defer plainPanic()
 	return s.signIn(ctx, c, clientCredentials{c.ClientID, c.ClientSecret})

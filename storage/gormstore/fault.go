@@ -84,13 +84,19 @@ func explainPooler(err error) error {
 	return err
 }
 
+// errNotInserted means that an INSERT added no row, although no other row is in its way:
+// the other row was removed meanwhile, or a Galera node rolled the INSERT back without an
+// error.
+var errNotInserted = errors.New("gormstore: a concurrent change undid the INSERT: try again")
+
 // rolledBack reports whether the database rolled the statement back because of a
-// deadlock (40P01, 1213) or a serialization failure (40001). It recognizes errors from
+// deadlock (40P01, 1213) or a serialization failure (40001), or returns true for
+// [errNotInserted]. It recognizes errors from
 // MariaDB and MySQL by their text, because this package does not import their driver.
 // The service's code may have wrapped them.
 func rolledBack(err error) bool {
 	state := sqlState(err)
-	return state == "40001" || state == "40P01" || strings.Contains(err.Error(), "Error 1213 (40001)")
+	return errors.Is(err, errNotInserted) || state == "40001" || state == "40P01" || strings.Contains(err.Error(), "Error 1213 (40001)")
 }
 
 // duplicate reports whether a unique index refused the statement. It recognizes the

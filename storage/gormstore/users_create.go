@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,7 +137,10 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 		created, err = u.read(ctx, pool, `id`, u.dialect.share, user.ID)
 		switch {
 		case errors.Is(err, tokenauth.ErrNotFound):
-			return errNameTaken
+			if _, err = u.read(ctx, pool, `name_key`, u.dialect.share, key); errors.Is(err, tokenauth.ErrNotFound) {
+				return errNotInserted
+			}
+			return cmp.Or(err, errNameTaken)
 		case err != nil:
 			return err
 		case created.stamp != stamp:

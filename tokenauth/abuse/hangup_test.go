@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"golang.org/x/net/http2"
 
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
@@ -46,6 +47,7 @@ type pooledHosts struct {
 
 	plain, full *abuseHost       // plain has default options; full also has clients, a live check and a fallback
 	http2       *httptest.Server // both, under /plain and /full
+	streams     *http.Client     // of http2
 	token       string           // an access token of "other", valid at plain
 	abandoned   atomic.Int64     // requests whose client left before they were answered
 }
@@ -209,6 +211,11 @@ func (s *pooledHosts) open() {
 	s.http2.Config.ErrorLog = s.plain.server.Config.ErrorLog
 	s.http2.StartTLS()
 	s.Cleanup(s.http2.Close)
+	// The HTTP/2 of http.Transport has a data race of its own if a request is cancelled
+	// before its connection exists.
+	transport := &http2.Transport{TLSClientConfig: s.http2.Client().Transport.(*http.Transport).TLSClientConfig}
+	s.Cleanup(transport.CloseIdleConnections)
+	s.streams = &http.Client{Transport: transport}
 	s.token = s.plain.signIn(s.T, grantFor("other", otherPassword))
 }
 
@@ -291,7 +298,7 @@ var leavers = []leaver{
 	{"reset streams", func(s *pooledHosts, v requestKind, from string) {
 		ctx, cancel := context.WithTimeout(context.Background(), soon())
 		defer cancel()
-		response, err := s.http2.Client().Do(s.request(ctx, v, from))
+		response, err := s.streams.Do(s.request(ctx, v, from))
 		if err == nil {
 			io.Copy(io.Discard, response.Body)
 			response.Body.Close()
