@@ -24,10 +24,13 @@ func retryAfterThrottled(err error) int {
 	return int(min(max(1, seconds), limiter.MaxWait/time.Second))
 }
 
-// errorResponse returns the HTTP response to an error of the Service. An
+// errorResponse returns the HTTP response to an error of the Service.
+func (s *Service) errorResponse(err error) *ErrorResponse { return s.challenges.errorResponse(err) }
+
+// errorResponse returns the HTTP response to an error of a [Service]. An
 // unknown error becomes a 503, since it leaves open whether the credentials are
 // valid.
-func (s *Service) errorResponse(err error) *ErrorResponse {
+func (c *challenges) errorResponse(err error) *ErrorResponse {
 	unauthorized := func(description, challenge string) *ErrorResponse {
 		return &ErrorResponse{Status: http.StatusUnauthorized, Code: wire.InvalidToken, Description: description, Challenge: challenge, Err: err}
 	}
@@ -45,11 +48,11 @@ func (s *Service) errorResponse(err error) *ErrorResponse {
 			Err:         err,
 		}
 	case errors.Is(err, ErrExpiredToken):
-		return unauthorized(wire.TokenExpired, s.challenges.expired)
+		return unauthorized(wire.TokenExpired, c.expired)
 	case errors.Is(err, ErrReplacedToken):
-		return unauthorized(wire.TokenReplaced, s.challenges.replaced)
+		return unauthorized(wire.TokenReplaced, c.replaced)
 	case errors.Is(err, ErrInvalidToken):
-		return unauthorized(wire.TokenInvalid, s.challenges.invalid)
+		return unauthorized(wire.TokenInvalid, c.invalid)
 	case errors.Is(err, errPanic), errors.Is(err, ErrInvalidPrincipal):
 		return &ErrorResponse{Status: http.StatusInternalServerError, Code: wire.ServerError, Description: wire.Unexpected, Err: err}
 	}
