@@ -18,9 +18,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A response that is no error has none of the headers of an error: they would
-// make clients and proxies ask for a password, or wait. With an error status
-// they stay.
+// A response with a status below 400 has none of the headers of an error: they
+// would make clients and proxies ask for a password, or wait. With an error
+// status they stay.
 func TestRenderErrorsKeepsErrorHeadersOnlyWithErrorStatus(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

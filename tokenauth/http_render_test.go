@@ -156,9 +156,9 @@ func TestEveryRefusalKeepsItsStatus(t *testing.T) {
 	}
 }
 
-// A response that is no error has none of the headers of an error: they would
-// make clients and proxies ask for a password, or wait. With an error status
-// they stay.
+// A response with a status below 400 has none of the headers of an error: they
+// would make clients and proxies ask for a password, or wait. With an error
+// status they stay.
 func TestErrorHeadersOnlyWithErrorStatus(t *testing.T) {
 	t.Parallel()
 	wrappers := map[string]func(http.Handler) http.Handler{
