@@ -3,6 +3,7 @@ package existingservice_test
 import (
 	"errors"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,8 +18,14 @@ const notInstalled = `{"error":"temporarily_unavailable","error_description":"Th
 
 var installationCode = regexp.MustCompile(`code=(\w+)`)
 
-func installation(code, name, password string) string {
-	return url.Values{"code": {code}, "name": {name}, "password": {password}}.Encode()
+func installation(code, name, password string) url.Values {
+	return url.Values{"code": {code}, "name": {name}, "password": {password}}
+}
+
+// install fills in the installation page.
+func (b *browser) install(t *testing.T, values url.Values) answer {
+	t.Helper()
+	return b.do(t, "POST", "/install", form, values.Encode())
 }
 
 // The service starts before its database exists. From the installation on, /Token
@@ -43,10 +50,10 @@ func TestInstallation(t *testing.T) {
 	}
 	code := found[1]
 	for _, test := range []struct {
-		form   string
+		form   url.Values
 		status int
 	}{
-		{"", 403},
+		{nil, 403},
 		{installation("", "root", trialPassword), 403},
 		{installation("x"+code, "root", trialPassword), 403},
 		{installation(code, "root", "short"), 400},
@@ -54,7 +61,7 @@ func TestInstallation(t *testing.T) {
 		{installation(code, "root", strings.Repeat("x", 2000)), 400},
 		{installation(code, "root", strings.Repeat("x", 1<<20)), 403}, // the form is not read
 	} {
-		if a := b.do(t, "POST", "/install", form, test.form); a.StatusCode != test.status {
+		if a := b.install(t, test.form); a.StatusCode != test.status {
 			t.Errorf("POST /install: got %d %s, want %d", a.StatusCode, a.body, test.status)
 		}
 	}
@@ -65,7 +72,13 @@ func TestInstallation(t *testing.T) {
 	statuses := make([]int, 4)
 	for i := range statuses {
 		installed.Go(func() {
-			statuses[i] = p.browser().do(t, "POST", "/install", form, installation(code, "root", trialPassword)).StatusCode
+			response, err := http.PostForm("http://"+p.Addr+"/install", installation(code, "root", trialPassword))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			response.Body.Close()
+			statuses[i] = response.StatusCode
 		})
 	}
 	installed.Wait()
@@ -106,7 +119,7 @@ func TestInstallationCanBeRepeated(t *testing.T) {
 	p := start(t, "installation", database)
 	code := installationCode.FindStringSubmatch(p.Output())[1]
 	b := p.browser()
-	if a := b.do(t, "POST", "/install", form, installation(code, "root", trialPassword)); a.StatusCode != 500 || strings.Contains(a.body, folder) {
+	if a := b.install(t, installation(code, "root", trialPassword)); a.StatusCode != 500 || strings.Contains(a.body, folder) {
 		t.Errorf("without the folder of the database: got %d %s, want 500 without a path", a.StatusCode, a.body)
 	}
 	b.expect(t, "GET", "/api/me", "", 503, notInstalled)
@@ -114,7 +127,7 @@ func TestInstallationCanBeRepeated(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The tables are created, and the administrator is not.
-	if a := b.do(t, "POST", "/install", form, installation(code, "", trialPassword)); a.StatusCode != 400 {
+	if a := b.install(t, installation(code, "", trialPassword)); a.StatusCode != 400 {
 		t.Errorf("without a name: got %d %s, want 400", a.StatusCode, a.body)
 	}
 	if out, err := p.Stop(syscall.SIGTERM); err != nil {
@@ -125,7 +138,7 @@ func TestInstallationCanBeRepeated(t *testing.T) {
 	b = p.browser()
 	b.expect(t, "GET", "/api/me", "", 503, notInstalled)
 	code = installationCode.FindStringSubmatch(p.Output())[1]
-	if a := b.do(t, "POST", "/install", form, installation(code, "root", trialPassword)); a.StatusCode != 201 {
+	if a := b.install(t, installation(code, "root", trialPassword)); a.StatusCode != 201 {
 		t.Errorf("POST /install: got %d %s, want 201", a.StatusCode, a.body)
 	}
 	root, _ := p.signIn(t, "root", trialPassword)

@@ -116,7 +116,7 @@ func TestOwnLoginIsThrottled(t *testing.T) {
 			continue
 		}
 		wait := a.Header.Get("Retry-After")
-		if want := refused("Please try again in " + wait + " seconds."); a.StatusCode != 429 || wait == "" || a.body != want {
+		if want := refused("Please try again in " + wait + " s."); a.StatusCode != 429 || wait == "" || a.body != want {
 			t.Errorf("got %d %s with Retry-After %q, want 429 and %s", a.StatusCode, a.body, wait, want)
 		}
 		return
@@ -130,7 +130,7 @@ func TestOwnLoginOfUnavailableDatabase(t *testing.T) {
 	bob := p.ownLogin(t, "bob@example.com", trialPassword)
 	change(t, database, "ALTER TABLE tokenauth_tokens RENAME TO away")
 	for path, body := range map[string]string{"/api/users/login": user("bob@example.com", trialPassword), "/api/users/logout": ""} {
-		a := bob.expect(t, "POST", path, body, 503, refused("Please try again in 2 seconds."))
+		a := bob.expect(t, "POST", path, body, 503, refused("Please try again in 2 s."))
 		if got := a.Header.Get("Retry-After"); got != "2" {
 			t.Errorf("%s: got Retry-After %q, want 2", path, got)
 		}

@@ -105,7 +105,7 @@ func message(e *tokenauth.ErrorResponse) string {
 	case "insufficient_scope":
 		return "You are not allowed to do this."
 	case "temporarily_unavailable":
-		return fmt.Sprintf("Please try again in %d seconds.", e.RetryAfter)
+		return fmt.Sprintf("Please try again in %d s.", e.RetryAfter)
 	}
 	return e.Description
 }
