@@ -202,6 +202,7 @@ func TestErrorHeadersOnlyWithErrorStatus(t *testing.T) {
 			w.WriteHeader(200)
 		}, 0},
 		{"another error", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.WriteHeader(400) }, 400},
+		{"switching protocols", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.WriteHeader(101) }, 101},
 	} {
 		for wrapper, wrap := range wrappers {
 			hints := strings.Contains(test.name, "hints")
