@@ -9,6 +9,28 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
+// ErrorResponseOf returns the response of the token endpoint to an error of
+// [Service.SignIn]. It is for a login handler of the host that writes its own
+// bodies:
+//
+//	e := tokenauth.ErrorResponseOf(err)
+//	e.SetHeaders(w.Header())
+//	w.WriteHeader(e.Status)
+//
+// It also accepts the errors of other methods of a [Service], such as
+// [Service.Issue] and [Service.Extend]. The response has no Challenge, because
+// the error does not tell the realm. Any other error becomes a 503. If err is
+// an *ErrorResponse, ErrorResponseOf returns it. If err is nil, it returns nil.
+func ErrorResponseOf(err error) *ErrorResponse {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*ErrorResponse); ok {
+		return e
+	}
+	return new(challenges).errorResponse(err)
+}
+
 // retryAfter is the Retry-After of a 503 in seconds. It is long enough that
 // retries add little load, and short enough for a user who is waiting.
 const retryAfter = 2
