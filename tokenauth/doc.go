@@ -86,6 +86,10 @@
 // names: revocation (RFC 7009), introspection (RFC 7662) and metadata (RFC
 // 8414). The package openapi describes the mounted endpoints.
 //
+// A host may keep its own login handler instead of the token endpoint, or
+// beside it. The handler calls [Service.SignIn] with the credentials of
+// [Service.RequestCredentials], and answers errors by [ErrorResponseOf].
+//
 // Middleware in front of the endpoints should not read the request body. If it
 // called [http.Request.ParseForm], as Gin's PostForm and ShouldBind do, the
 // endpoints read [http.Request.PostForm] instead of the body, and apply the

@@ -27,9 +27,7 @@ type ErrorResponse struct {
 	// Description is the value of "error_description", for developers who read
 	// logs. It is not meant for users.
 	Description string
-	// Challenge is the value of the WWW-Authenticate header; "" means none. The
-	// header is sent with any status that [Options.RenderError] writes, even
-	// 200, unless RenderError deletes it.
+	// Challenge is the value of the WWW-Authenticate header; "" means none.
 	Challenge string
 	// RetryAfter is the value of the Retry-After header in seconds; 0 means
 	// none.
@@ -69,9 +67,9 @@ func (e *ErrorResponse) Unwrap() error {
 
 // SetHeaders sets the headers that the protocol requires, such as
 // Cache-Control, Vary, WWW-Authenticate and Retry-After. It is for a host that
-// writes the status and the body itself. WWW-Authenticate is then sent with any
-// status, even 200, unless the host deletes it. SetHeaders does nothing if h is
-// nil.
+// writes the status and the body itself. A host that answers with a status
+// below 400 deletes WWW-Authenticate and Retry-After. [Options.RenderError] need
+// not delete them. SetHeaders does nothing if h is nil.
 func (e *ErrorResponse) SetHeaders(h http.Header) {
 	if h == nil {
 		return

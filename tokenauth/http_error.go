@@ -9,6 +9,28 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
+// ErrorResponseOf returns the response of the token endpoint to an error of
+// [Service.SignIn]. It is for a login handler of the host that writes its own
+// bodies:
+//
+//	e := tokenauth.ErrorResponseOf(err)
+//	e.SetHeaders(w.Header())
+//	w.WriteHeader(e.Status)
+//
+// It also accepts the errors of other methods of a [Service], such as
+// [Service.Issue] and [Service.Extend]. The response has no Challenge, because
+// the error does not tell the realm. Any other error becomes a 503. If err is
+// an *ErrorResponse, ErrorResponseOf returns it. If err is nil, it returns nil.
+func ErrorResponseOf(err error) *ErrorResponse {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*ErrorResponse); ok {
+		return e
+	}
+	return new(challenges).errorResponse(err)
+}
+
 // retryAfter is the Retry-After of a 503 in seconds. It is long enough that
 // retries add little load, and short enough for a user who is waiting.
 const retryAfter = 2
@@ -24,10 +46,13 @@ func retryAfterThrottled(err error) int {
 	return int(min(max(1, seconds), limiter.MaxWait/time.Second))
 }
 
-// errorResponse returns the HTTP response to an error of the Service. An
+// errorResponse returns the HTTP response to an error of the Service.
+func (s *Service) errorResponse(err error) *ErrorResponse { return s.challenges.errorResponse(err) }
+
+// errorResponse returns the HTTP response to an error of a [Service]. An
 // unknown error becomes a 503, since it leaves open whether the credentials are
 // valid.
-func (s *Service) errorResponse(err error) *ErrorResponse {
+func (c *challenges) errorResponse(err error) *ErrorResponse {
 	unauthorized := func(description, challenge string) *ErrorResponse {
 		return &ErrorResponse{Status: http.StatusUnauthorized, Code: wire.InvalidToken, Description: description, Challenge: challenge, Err: err}
 	}
@@ -45,11 +70,11 @@ func (s *Service) errorResponse(err error) *ErrorResponse {
 			Err:         err,
 		}
 	case errors.Is(err, ErrExpiredToken):
-		return unauthorized(wire.TokenExpired, s.challenges.expired)
+		return unauthorized(wire.TokenExpired, c.expired)
 	case errors.Is(err, ErrReplacedToken):
-		return unauthorized(wire.TokenReplaced, s.challenges.replaced)
+		return unauthorized(wire.TokenReplaced, c.replaced)
 	case errors.Is(err, ErrInvalidToken):
-		return unauthorized(wire.TokenInvalid, s.challenges.invalid)
+		return unauthorized(wire.TokenInvalid, c.invalid)
 	case errors.Is(err, errPanic), errors.Is(err, ErrInvalidPrincipal):
 		return &ErrorResponse{Status: http.StatusInternalServerError, Code: wire.ServerError, Description: wire.Unexpected, Err: err}
 	}

@@ -7,8 +7,7 @@ import (
 )
 
 // render calls [Options.RenderError] to write an error response. The headers,
-// including WWW-Authenticate, are already set. Unless RenderError deletes them,
-// they are sent with any status that it writes, even 200.
+// including WWW-Authenticate, are already set.
 //
 // If RenderError writes no status, the response has the error's status. The
 // net/http default of 200 would make a client or a cache assume that the
@@ -48,12 +47,28 @@ func (w *refusalWriter) begin() {
 	}
 }
 
-// WriteHeader writes the status. After an informational status (RFC 9110
-// §15.2), begun stays false, because the final status is still to come.
+// WriteHeader writes the status. With a status below 400 it removes the
+// errorHeaders. After an informational status (RFC 9110 §15.2), it puts them
+// back and begun stays false, because the final status is still to come.
 func (w *refusalWriter) WriteHeader(status int) {
-	w.begun = w.begun || status >= 200 || status == http.StatusSwitchingProtocols
+	informational := status < 200 && status != http.StatusSwitchingProtocols
+	if h := w.Header(); !w.begun && status < 400 {
+		for _, name := range errorHeaders {
+			if lines, ok := h[name]; ok {
+				delete(h, name)
+				if informational {
+					defer func() { h[name] = lines }()
+				}
+			}
+		}
+	}
+	w.begun = w.begun || !informational
 	w.ResponseWriter.WriteHeader(status)
 }
+
+// errorHeaders are headers that belong to errors. Beside another status, they
+// would make a client or a proxy ask for a password, or wait.
+var errorHeaders = []string{"Retry-After", "Www-Authenticate"}
 
 func (w *refusalWriter) Write(b []byte) (int, error) {
 	w.begin()

@@ -1,13 +1,19 @@
 package tokenauth_test
 
 import (
+	"cmp"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -149,3 +155,111 @@ func TestEveryRefusalKeepsItsStatus(t *testing.T) {
 		}
 	}
 }
+
+// A response with a status below 400 has none of the headers of an error: they
+// would make clients and proxies ask for a password, or wait. With an error
+// status they stay.
+func TestErrorHeadersOnlyWithErrorStatus(t *testing.T) {
+	t.Parallel()
+	wrappers := map[string]func(http.Handler) http.Handler{
+		"plain": func(h http.Handler) http.Handler { return h },
+		"gzip": func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Encoding", "gzip")
+				compressed := gzip.NewWriter(w)
+				defer compressed.Close()
+				h.ServeHTTP(gzipWriter{w, compressed}, r)
+			})
+		},
+		"buffer": func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") },
+	}
+	for _, test := range []struct {
+		name   string
+		render func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse)
+		status int // 0 means that of the error
+	}{
+		{"an envelope", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			w.WriteHeader(200)
+			io.WriteString(w, `{"code":7}`)
+		}, 200},
+		{"an envelope without a body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.WriteHeader(204) }, 204},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request, _ *tokenauth.ErrorResponse) {
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
+		}, 303},
+		{"the standard body with 200", func(w http.ResponseWriter, r *http.Request, e *tokenauth.ErrorResponse) {
+			e.Status = 200
+			e.ServeHTTP(w, r)
+		}, 200},
+		{"early hints and an envelope", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			w.WriteHeader(103)
+			w.WriteHeader(200)
+		}, 200},
+		{"early hints", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.WriteHeader(103) }, 0},
+		{"nothing", func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) {}, 0},
+		{"a body without a status", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { io.WriteString(w, "no") }, 0},
+		{"a second status", func(w http.ResponseWriter, _ *http.Request, e *tokenauth.ErrorResponse) {
+			w.WriteHeader(e.Status)
+			w.WriteHeader(200)
+		}, 0},
+		{"another error", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.WriteHeader(400) }, 400},
+		{"switching protocols", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.WriteHeader(101) }, 101},
+	} {
+		for wrapper, wrap := range wrappers {
+			hints := strings.Contains(test.name, "hints")
+			if hints && wrapper == "buffer" {
+				continue // http.TimeoutHandler takes the 103 for the final status
+			}
+			t.Run(test.name+"/"+wrapper, func(t *testing.T) {
+				t.Parallel()
+				storage := new(scripted)
+				auth := newService(t, storage, new(staff), &tokenauth.Options{RenderError: test.render})
+				accessToken := issue(t, auth, alice(), "")
+				storage.before = func(context.Context, string) error { return io.ErrUnexpectedEOF }
+				server := httptest.NewUnstartedServer(wrap(auth.RequireBearer(http.NotFoundHandler())))
+				server.Config.ErrorLog = log.New(io.Discard, "", 0) // it logs a second status
+				server.Start()
+				defer server.Close()
+				for authorization, status := range map[string]int{"": 401, "Bearer " + accessToken: 503} {
+					informational := 0
+					r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+						Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
+							informational++
+							if h.Get("WWW-Authenticate") != "" || h.Get("Retry-After") != "" {
+								t.Errorf("the response %d has the headers %v", status, h)
+							}
+							return nil
+						},
+					}), "GET", server.URL, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.Header.Set("Authorization", authorization)
+					response, err := server.Client().Transport.RoundTrip(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					response.Body.Close()
+					want := cmp.Or(test.status, status)
+					challenge, retry := response.Header.Get("WWW-Authenticate"), response.Header.Get("Retry-After")
+					if response.StatusCode != want || (challenge != "") != (want >= 400 && status == 401) || (retry != "") != (want >= 400 && status == 503) {
+						t.Errorf("a %d is answered %s with WWW-Authenticate %q and Retry-After %q, want %d", status, response.Status, challenge, retry, want)
+					}
+					if response.Header.Get("Cache-Control") != "no-store" || response.Header.Get("Vary") != "Authorization" {
+						t.Errorf("the headers are %v, want Cache-Control: no-store and Vary: Authorization", response.Header)
+					}
+					if hints != (informational > 0) {
+						t.Errorf("got %d informational responses", informational)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A gzipWriter compresses a response, as middleware of a host does.
+type gzipWriter struct {
+	http.ResponseWriter
+	body io.Writer
+}
+
+func (w gzipWriter) Write(b []byte) (int, error) { return w.body.Write(b) }

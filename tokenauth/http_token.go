@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -61,6 +62,19 @@ func (s *Service) responseAttributes(body *jsonObject, t *Token) {
 	}
 }
 
+// RequestCredentials returns [Credentials] that have what the Service reads
+// from a request itself: RemoteAddr and CrossSite. It is for a login handler of
+// the host, which sets UserName, Password and the others, and then calls
+// [Service.SignIn]. With a RemoteAddr that the host finds in another way, the
+// throttle may count the sign-ins of this handler and of the token endpoint for
+// different sources.
+//
+// The handler should limit the size of the request body ([http.MaxBytesReader]).
+func (s *Service) RequestCredentials(r *http.Request) Credentials {
+	r = request.Complete(r)
+	return Credentials{RemoteAddr: s.sourceOf(r), CrossSite: crossSite(r)}
+}
+
 // A tokenRequest is a parsed request to the token endpoint.
 type tokenRequest struct {
 	credentials Credentials
@@ -89,7 +103,6 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 			return nil, err
 		}
 	}
-	c.RemoteAddr, c.CrossSite = s.sourceOf(r), crossSite(r)
 	request.credentials = c
 	return request, nil
 }
@@ -143,7 +156,8 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 	case strings.ContainsFunc(username, unicode.IsControl):
 		return bad(wire.UserNameControls)
 	}
-	c := Credentials{UserName: username, Password: NewSecret(password)}
+	c := s.RequestCredentials(r)
+	c.UserName, c.Password = username, NewSecret(password)
 	if d := s.options.Devices; d != nil && d.Parameter != "" {
 		c.Device, c.DeviceName = f.form[d.Parameter], f.form[d.nameParameter()]
 		switch {

@@ -242,10 +242,11 @@ type Options struct {
 	// of ASP.NET Web API know.
 	//
 	// Before the call, the Service sets the headers that the protocol requires,
-	// such as WWW-Authenticate. They are sent with any status that RenderError
-	// writes, even with 200, unless it deletes them. If it writes no status,
-	// the response has the error's status. If it panics before it writes, the
-	// Service logs the panic and answers as if RenderError were nil.
+	// such as WWW-Authenticate. If RenderError writes a status below 400, the
+	// Service removes WWW-Authenticate and Retry-After, because they belong to
+	// errors. If RenderError writes no status, the response has the error's
+	// status. If it panics before it writes, the Service logs the panic and
+	// answers as if RenderError were nil.
 	RenderError func(http.ResponseWriter, *http.Request, *ErrorResponse)
 
 	// PurgeInterval is how often [Service.Run] removes expired tokens. Zero

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -52,6 +53,18 @@ func (p Principal) HasRole(anyOf ...string) bool {
 		}
 	}
 	return false
+}
+
+// NumericID returns the UserID as a number, for a host whose user IDs are
+// numbers. Such a host sets UserID with [strconv.FormatUint]. NumericID returns
+// an error if UserID is not in that form, for example if it is empty, has a
+// leading zero, or is too large.
+func (p Principal) NumericID() (uint64, error) {
+	id, err := strconv.ParseUint(p.UserID, 10, 64)
+	if err != nil || len(p.UserID) > 1 && p.UserID[0] == '0' {
+		return 0, fmt.Errorf("tokenauth: Principal.UserID is %q, must be a decimal number of at most 64 bits without leading zeros", legible(p.UserID))
+	}
+	return id, nil
 }
 
 // Clone returns a copy that shares no memory with p.

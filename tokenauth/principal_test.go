@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -53,5 +55,24 @@ func TestStampIsNotPrinted(t *testing.T) {
 	}
 	if got := fmt.Sprintf("%+v", tokenauth.Principal{UserID: "17"}); strings.Contains(got, "redacted") {
 		t.Errorf("a principal without a stamp is printed as %s", got)
+	}
+}
+
+// A NumericID has exactly one spelling, so two different users never have the
+// same one.
+func TestNumericIDIsCanonical(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string]uint64{"0": 0, "1": 1, "90": 90, "18446744073709551615": math.MaxUint64} {
+		if got, err := (tokenauth.Principal{UserID: id}).NumericID(); got != want || err != nil {
+			t.Errorf("of %q: %d, error %v; want %d", id, got, err, want)
+		}
+	}
+	for _, id := range []string{
+		"", "00", "007", "+7", "-7", " 7", "7 ", "7.0", "7e1", "0x7", "1_000", "a", "\u0667", "18446744073709551616", "\xff" + strings.Repeat("9", 600),
+	} {
+		got, err := tokenauth.Principal{UserID: id}.NumericID()
+		if got != 0 || err == nil || !strings.Contains(err.Error(), "UserID") || !utf8.ValidString(err.Error()) || len(err.Error()) > 512 {
+			t.Errorf("of %q: %d, error %v; want an error that names UserID", id, got, err)
+		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/internal/process"
 )
 
-// folder holds the built programs, "before" and "after".
+// folder holds the built programs.
 var folder string
 
 func TestMain(m *testing.M) {
@@ -23,21 +23,21 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(folder)
-		if err := process.Build(folder, "./before", "./after"); err != nil {
+		if err := process.Build(folder, "./before", "./after", "./ownlogin", "./installation"); err != nil {
 			panic(err)
 		}
 		return m.Run()
 	}())
 }
 
-// A server is a running process of one version of the service.
+// A server is a running process of one of the programs.
 type server struct{ *process.Process }
 
-// start starts a version of the service on a database, and waits until it
-// listens. When the test ends, the log must have no secrets in it.
-func start(t *testing.T, version, database string) *server {
+// start starts a program on a database, and waits until it listens. When the test
+// ends, the log must have no secrets in it.
+func start(t *testing.T, program, database string) *server {
 	t.Helper()
-	p, err := process.Start(filepath.Join(folder, version), "-port", "0", "-db", database)
+	p, err := process.Start(filepath.Join(folder, program), "-port", "0", "-db", database)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Package existingservice_test runs both versions of the service: before and
-// after it mounted the Token API.
+// Package existingservice_test runs the programs: the service before and after it
+// mounted the Token API, and the two programs that show a single subject.
 package existingservice_test
 
 import (

@@ -87,6 +87,9 @@ func Start(program string, args ...string) (*Process, error) {
 	return p, nil
 }
 
+// Output returns the output of the process so far.
+func (p *Process) Output() string { return p.output.String() }
+
 // Signal sends a signal to the process and does not wait.
 func (p *Process) Signal(s os.Signal) { p.cmd.Process.Signal(s) }
 

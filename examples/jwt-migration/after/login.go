@@ -1,10 +1,7 @@
 package main
 
 import (
-	"errors"
 	"net/http"
-	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,14 +28,9 @@ func (s *service) login(c *gin.Context) {
 	if !readJSON(c, &in) {
 		return
 	}
-	address, _ := netip.ParseAddr(c.ClientIP())
-	grant, err := s.auth.SignIn(c.Request.Context(), tokenauth.Credentials{
-		UserName: in.Username, Password: tokenauth.NewSecret(in.Password), RemoteAddr: address,
-	})
-	if errors.Is(err, tokenauth.ErrRejected) {
-		refuse(c, http.StatusUnauthorized, "wrong user name or password")
-		return
-	}
+	credentials := s.auth.RequestCredentials(c.Request)
+	credentials.UserName, credentials.Password = in.Username, tokenauth.NewSecret(in.Password)
+	grant, err := s.auth.SignIn(c.Request.Context(), credentials)
 	s.answerToken(c, grant, err)
 }
 
@@ -64,17 +56,19 @@ func (s *service) refresh(c *gin.Context) {
 }
 
 func (s *service) answerToken(c *gin.Context, g tokenauth.IssuedToken, err error) {
-	if throttled := (*tokenauth.ThrottledError)(nil); errors.As(err, &throttled) {
-		c.Header("Retry-After", strconv.Itoa(int(throttled.RetryAfter.Seconds())+1))
-		refuse(c, http.StatusTooManyRequests, "too many failed logins")
-		return
-	}
-	if errors.Is(err, tokenauth.ErrInvalidToken) { // it ended during the request
-		refuse(c, http.StatusUnauthorized, "unauthorized")
-		return
-	}
 	if err != nil {
-		refuse(c, http.StatusServiceUnavailable, "try again later")
+		e := tokenauth.ErrorResponseOf(err)
+		e.SetHeaders(c.Writer.Header()) // such as Retry-After
+		switch e.Status {
+		case http.StatusBadRequest:
+			refuse(c, http.StatusUnauthorized, "wrong user name or password")
+		case http.StatusUnauthorized: // the token ended during the request
+			refuse(c, e.Status, "unauthorized")
+		case http.StatusTooManyRequests:
+			refuse(c, e.Status, "too many failed logins")
+		default:
+			refuse(c, e.Status, "try again later")
+		}
 		return
 	}
 	c.Header("Cache-Control", "no-store")

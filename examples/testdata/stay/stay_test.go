@@ -52,7 +52,7 @@ func TestStaySignedIn(t *testing.T) {
 		in := func(d time.Duration) time.Time { return time.Now().Truncate(time.Second).Add(d) }
 		const credentials = `{"name":"alice","password":"correct horse"`
 
-		call(http.StatusUnauthorized, "/sign-in", "", `{"name":"alice","password":"wrong"}`)
+		call(http.StatusBadRequest, "/sign-in", "", `{"name":"alice","password":"wrong"}`)
 		call(http.StatusBadRequest, "/sign-in", "", "no JSON")
 		if long := call(http.StatusOK, "/sign-in", "", credentials+`,"stay":true}`); !long.Expires.Equal(in(30 * day)) {
 			t.Errorf("with the check box, the token expires at %v, want %v", long.Expires, in(30*day))
