@@ -97,8 +97,8 @@ func ExampleOptions_renderError() {
 func ExampleOptions_liveCheck() {
 	var locked atomic.Bool
 	auth := newAuth(&tokenauth.Options{
-		LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
-			if p.UserID == "17" && locked.Load() {
+		LiveCheck: func(_ context.Context, t tokenauth.Token) error {
+			if t.Principal.UserID == "17" && locked.Load() {
 				return tokenauth.ErrRejected
 			}
 			return nil

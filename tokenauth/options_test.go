@@ -143,7 +143,7 @@ func TestOptionsAreCopied(t *testing.T) {
 	o.ResponseAttributes[0], o.TrustedProxies[0] = "access_token", netip.Prefix{}
 	o.Lifetime, o.Prefix, o.Realm = -1, "two.", `"`
 	o.DisableGET = true
-	o.LiveCheck = func(context.Context, Principal) error { return ErrRejected }
+	o.LiveCheck = func(context.Context, Token) error { return ErrRejected }
 	o.RenderError = func(http.ResponseWriter, *http.Request, *ErrorResponse) {}
 	got := s.options
 	if got.ResponseAttributes[0] != "tenant" || got.TrustedProxies[0] != proxy || got.Lifetime != time.Hour ||
