@@ -49,7 +49,7 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 	return issued, err
 }
 
-var errNoAuthenticator = errors.New("tokenauth: New got no Authenticator, which checks passwords")
+var errNoAuthenticator = errors.New("tokenauth.New got no Authenticator, which checks passwords")
 
 // signInSteps performs the steps of a sign-in, in order. It sets
 // [Event.Account].

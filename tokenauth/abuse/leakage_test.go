@@ -1114,7 +1114,7 @@ func weakConfigurations(t *testing.T) {
 		err  func() error
 	}{
 		{"storage", func() error { _, err := tokenauth.New(nil, directory{}, nil); return err }},
-		{"authenticator", func() error { _, err := tokenauth.New(s, nil, nil); return err }},
+		{"authenticator", func() error { _, err := tokenauth.New(s, (*password.Authenticator)(nil), nil); return err }},
 		{"lookup", func() error { _, err := password.New(nil, nil); return err }},
 		{"*gorm.DB", func() error { _, err := gormstore.New(t.Context(), nil, nil); return err }},
 	} {
