@@ -65,7 +65,7 @@ func (h *guardedHost) restart() {
 	*h.finds, h.old.asked = 0, 0
 }
 
-// outcome is the response to a request, and what the guards did for it.
+// An outcome has the response to a request, and counts the calls of the guards.
 type outcome struct {
 	status       int
 	header       http.Header
@@ -181,7 +181,7 @@ func TestRefusalIsNotReusedForOtherCredentials(t *testing.T) {
 		{"malformed, then none", "Bearer a b", authorization(), 401, 0, 1, []string{"refused malformed", "refused no_credentials"}},
 		{"malformed, then valid", "Bearer a b", authorization(h.valid), 200, 1, 0, []string{"refused malformed", "validated 17 alice"}},
 		{"malformed, then malformed in another way", "Bearer a b", authorization("Bearer a", "Bearer b"), 400, 0, 0, []string{"refused malformed"}},
-		{"a bad old token, then a good one", "Bearer old.one.bad", authorization("Bearer old.one.good"), 200, 0, 2, []string{"refused invalid", "validated fallback 17 alice"}},
+		{"a bad old token, then a valid one", "Bearer old.one.bad", authorization("Bearer old.one.good"), 200, 0, 2, []string{"refused invalid", "validated fallback 17 alice"}},
 		{"a bad old token with another header", "Bearer old.one.bad", func(r *http.Request) *http.Request {
 			r.Header.Set("X-Tenant", "7")
 			return r

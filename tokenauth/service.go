@@ -44,11 +44,10 @@ type Service struct {
 // authenticates users with the [Authenticator]. The options may be nil. The
 // error names the invalid argument or field.
 //
-// Without an Authenticator (nil), nobody can sign in with a password: there is no
-// token endpoint, and [Service.SignIn] returns [ErrUnavailable]. This is for a
-// Service that only validates tokens, or whose host authenticates users by
-// itself and calls [Service.Issue]. A nil pointer of a type that is an
-// Authenticator is an error.
+// The Authenticator may be nil, if the Service only validates tokens, or if the
+// host authenticates users by itself and calls [Service.Issue]. There is then no
+// token endpoint, and [Service.SignIn] returns [ErrUnavailable]. An interface
+// that holds a nil pointer is an error.
 //
 // New starts no goroutine. It does no I/O, except that it logs a warning for
 // each wrapper that hides an optional ability of the value inside, such as
