@@ -162,14 +162,17 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 
 // setRequest makes r the request of c.
 //
-// When a handler parses a multipart form, large files become temporary files.
-// The server removes those in the form of the request that it made, and r is a
-// copy of that one. So if the body is such a form, setRequest changes the request
-// in place. It changes no other request in place, because a goroutine with a
-// [gin.Context.Copy] may be reading it, and because a test may send it again,
-// when it must be authorized again.
+// When a handler parses a multipart form, large files become temporary files. The
+// server removes them after the request. It finds them in the request that it
+// made, and r is a copy of that one. So for such a form, setRequest changes the
+// request of c in place.
+//
+// It does not change other requests in place. A goroutine may be reading the
+// request through a [gin.Context.Copy]. And a host's test may serve the same
+// request twice, which must be authorized twice.
 func setRequest(c *gin.Context, r *http.Request) {
-	if mediaType := r.Header.Get("Content-Type"); strings.HasPrefix(strings.ToLower(mediaType), "multipart/form-data") {
+	const form = "multipart/form-data"
+	if t := r.Header.Get("Content-Type"); len(t) >= len(form) && strings.EqualFold(t[:len(form)], form) {
 		*c.Request = *r
 		return
 	}
