@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -255,5 +256,27 @@ func TestRefusalIsNotShared(t *testing.T) {
 			t.Fatalf("got the refusal %v, want 401 invalid_token", refusal)
 		}
 		refusal.Status, refusal.Code = 200, ""
+	}
+}
+
+// A Requirement that contradicts itself panics when the host builds its routes.
+func TestContradictoryRequirementsPanic(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(scripted), nil, nil)
+	for _, q := range []tokenauth.Requirement{
+		{Guests: true, Optional: true},
+		{Guests: true, Roles: []string{"Staff"}},
+		{Guests: true, Clients: []string{"web"}},
+		{Optional: true, Roles: []string{"Staff"}},
+		{Optional: true, Clients: []string{"web"}},
+	} {
+		func() {
+			defer func() {
+				if p := recover(); !strings.Contains(fmt.Sprint(p), "must not be combined") {
+					t.Errorf("%+v: panicked with %v, want the fields that must not be combined", q, p)
+				}
+			}()
+			q.Guard(auth)
+		}()
 	}
 }
