@@ -20,6 +20,11 @@
 // Otherwise the middleware can call [From], and the host's handler has not run
 // yet.
 //
+// If the request is a form with uploads (multipart/form-data), a guard changes
+// the request of the [gin.Context] in place. A goroutine that a middleware in
+// front of the guard started must not read such a request, not even through
+// [gin.Context.Copy].
+//
 // [gin.Logger] writes the query of each request to its log. The token endpoint
 // refuses credentials in a query, but the logger writes them even then.
 package ginadapter
