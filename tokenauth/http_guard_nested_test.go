@@ -150,6 +150,7 @@ func unknownToken(t *testing.T) string {
 func TestRefusalIsNotReusedForOtherCredentials(t *testing.T) {
 	t.Parallel()
 	h := newGuardedHost(t, true)
+	const withoutFallback = "without Fallback: "
 	unknown, other := unknownToken(t), unknownToken(t)
 	authorization := func(lines ...string) func(*http.Request) *http.Request {
 		return func(r *http.Request) *http.Request {
@@ -196,7 +197,13 @@ func TestRefusalIsNotReusedForOtherCredentials(t *testing.T) {
 			r.AddCookie(&http.Cookie{Name: "session", Value: "42"})
 			return r
 		}, 200, 0, 2, []string{"validated fallback 18 bob"}},
+		{withoutFallback + "malformed, then none", "Bearer a b", authorization(), 401, 0, 0, []string{"refused malformed", "refused no_credentials"}},
+		{withoutFallback + "an unknown token, then none", unknown, authorization(), 401, 1, 0, []string{"refused invalid", "refused no_credentials"}},
 	} {
+		h := h
+		if strings.HasPrefix(test.name, withoutFallback) {
+			h = newGuardedHost(t, false)
+		}
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header["Authorization"] = []string{test.outer}
 		handler := h.Optional(&batch{h.RequireBearer(whoHandler), test.change})
