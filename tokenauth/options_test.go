@@ -71,16 +71,6 @@ func TestNewNamesTheInvalidOption(t *testing.T) {
 	}
 }
 
-func TestNewNeedsBothArguments(t *testing.T) {
-	t.Parallel()
-	if s, err := New(nil, anyAuthenticator{}, nil); s != nil || err == nil || !strings.Contains(err.Error(), "storage") {
-		t.Errorf("without storage: error %v, want one that names it", err)
-	}
-	if s, err := New(anyStorage{}, nil, nil); s != nil || err == nil || !strings.Contains(err.Error(), "authenticator") {
-		t.Errorf("without authenticator: error %v, want one that names it", err)
-	}
-}
-
 func TestBoundsAreAccepted(t *testing.T) {
 	t.Parallel()
 	for _, o := range []*Options{
