@@ -98,6 +98,8 @@ func TestGuidesWork(t *testing.T) {
 		{"../tokenauth/password/README.md", "staff", "TestChangePassword"},
 		{"../tokenauth/README.md", "devices", "TestSignIns"},
 		{"../tokenauth/README.md", "stay", "TestStaySignedIn"},
+		{"../ginadapter/README.md", "tenant", "TestRequire"},
+		{"../ginadapter/README.md", "guests", "TestGuests"},
 	} {
 		t.Run(program.name, func(t *testing.T) {
 			t.Parallel()

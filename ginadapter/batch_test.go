@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -18,11 +19,11 @@ import (
 // A countingStore counts the calls of Find.
 type countingStore struct {
 	memory.Store
-	finds int
+	finds atomic.Int32
 }
 
 func (s *countingStore) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
-	s.finds++
+	s.finds.Add(1)
 	return s.Store.Find(ctx, slot)
 }
 
@@ -74,9 +75,9 @@ func TestGuardsAuthenticateEachRequestOfABatch(t *testing.T) {
 		r.Header.Set("Authorization", authorization)
 		r.Header.Set("X-Part", part)
 		w := httptest.NewRecorder()
-		before := store.finds
+		before := store.finds.Load()
 		engine.ServeHTTP(w, r)
-		return fmt.Sprint(w.Code, " ", w.Body), store.finds - before
+		return fmt.Sprint(w.Code, " ", w.Body), int(store.finds.Load() - before)
 	}
 	const denied = `{"Message":"Authorization has been denied for this request."}`
 	for _, test := range []struct {

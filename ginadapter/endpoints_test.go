@@ -101,6 +101,7 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 		"RequireRole":    func() { ginadapter.RequireRole(auth, "Staff") },
 		"RequireClient":  func() { ginadapter.RequireClient(auth, "web") },
 		"Optional":       func() { ginadapter.Optional(auth) },
+		"AllowGuests":    func() { ginadapter.AllowGuests(auth) },
 	} {
 		func() {
 			defer func() {

@@ -70,6 +70,50 @@ func ExampleOptional() {
 	// / 200 hello stranger
 }
 
+// A guest presents no token. A token that is not valid is refused, so that its
+// client signs in again.
+func ExampleAllowGuests() {
+	auth, accessToken := newAuth()
+	r := gin.New()
+	r.GET("/", ginadapter.AllowGuests(auth), func(c *gin.Context) {
+		if token, ok := ginadapter.From(c); ok {
+			c.String(http.StatusOK, "hello "+token.Principal.UserName)
+			return
+		}
+		c.String(http.StatusOK, "hello guest")
+	})
+	show(r, "/", accessToken)
+	show(r, "/", "")
+	show(r, "/", "nonsense")
+	// Output:
+	// / 200 hello alice
+	// / 200 hello guest
+	// / 401 {"error":"invalid_token","error_description":"The access token is invalid.","Message":"Authorization has been denied for this request."}
+}
+
+// A middleware of the host calls a guard, and then decides with data of its own.
+func ExampleRequireBearer() {
+	auth, accessToken := newAuth()
+	guard := ginadapter.RequireBearer(auth)
+	tenants := map[string]string{"17": "north"} // by user ID
+
+	r := gin.New()
+	r.Use(func(c *gin.Context) {
+		guard(c)
+		if c.IsAborted() {
+			return // the guard has answered
+		}
+		token, _ := ginadapter.From(c)
+		c.Set("tenant", tenants[token.Principal.UserID])
+	})
+	r.GET("/", func(c *gin.Context) { c.String(http.StatusOK, "tenant "+c.GetString("tenant")) })
+	show(r, "/", accessToken)
+	show(r, "/", "")
+	// Output:
+	// / 200 tenant north
+	// / 401 {"Message":"Authorization has been denied for this request."}
+}
+
 // The guards behind RenderErrors answer in the host's own error format.
 func ExampleRenderErrors() {
 	auth, _ := newAuth()

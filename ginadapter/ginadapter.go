@@ -6,7 +6,7 @@
 //
 //   - Recovery and logging come first, so that they also cover the requests that
 //     a guard refuses. A guard is the middleware that [RequireBearer],
-//     [RequireRole], [RequireClient] or [Optional] returns.
+//     [RequireRole], [RequireClient], [AllowGuests] or [Optional] returns.
 //   - [RenderErrors] comes before the guards whose error responses it writes.
 //   - A guard comes before the middleware and handlers that call [From].
 //   - [gin.RouterGroup.Use] protects only the routes that are registered after
@@ -14,12 +14,24 @@
 //   - [Mount] goes on a router without guards. A client that signs in has no
 //     token yet, so a guard in front of the token endpoint would refuse it.
 //
+// A guard decides and returns: it never calls [gin.Context.Next]. So the host's
+// own middleware can call a guard as a func. If [gin.Context.IsAborted] then
+// returns true, the guard has written the answer, and the middleware returns.
+// Otherwise the middleware can call [From], and the host's handler has not run
+// yet.
+//
+// If the request is a form with uploads (multipart/form-data), a guard changes
+// the request of the [gin.Context] in place. A goroutine that a middleware in
+// front of the guard started must not read such a request, not even through
+// [gin.Context.Copy].
+//
 // [gin.Logger] writes the query of each request to its log. The token endpoint
 // refuses credentials in a query, but the logger writes them even then.
 package ginadapter
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -93,20 +105,30 @@ func RequireClient(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Clients: append([]string{}, anyOf...)})
 }
 
+// AllowGuests returns middleware that also lets requests through that present no
+// token. [From] returns false for them. A request with an expired, revoked or
+// malformed token gets the answer that [RequireBearer] writes, so its client
+// signs in again. See [tokenauth.Requirement].
+func AllowGuests(s *tokenauth.Service) gin.HandlerFunc {
+	return guard(s, tokenauth.Requirement{Guests: true})
+}
+
 // Optional returns middleware that also lets anonymous requests through. A
 // request with an expired, revoked or malformed token counts as anonymous, too,
 // and does not get 401. [From] returns false for an anonymous request. If the
 // storage failed, the answer is 503. See [tokenauth.Service.Optional].
 //
 // A client whose token has expired therefore gets the anonymous answer and no
-// hint to sign in again. Use [RequireBearer] on routes that need a user.
+// hint to sign in again. Use [AllowGuests] to refuse such a token, and
+// [RequireBearer] on routes that need a user.
 func Optional(s *tokenauth.Service) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Optional: true})
 }
 
 // From returns the token with which the last guard let the request through. It
-// returns false on a route without a guard, for a request that [Optional] let
-// through as anonymous, and for a [gin.Context] without a request.
+// returns false on a route without a guard, for a request that [Optional] or
+// [AllowGuests] let through as anonymous, and for a [gin.Context] without a
+// request.
 //
 // The token is in the context of c.Request, so code that does not import Gin
 // can pass c.Request.Context() to [tokenauth.FromContext]. FromContext finds no
@@ -126,16 +148,10 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 		if c.Request == nil { // as after gin.CreateTestContext
 			c.Request, _ = http.NewRequest(http.MethodGet, "/", nil)
 		}
-		before := c.Request
-		r, refusal := authorize(before)
+		r, refusal := authorize(c.Request)
 		if refusal == nil {
-			c.Request = r
+			setRequest(c, r)
 			tokenauth.SetCacheHeaders(c.Writer.Header(), r)
-			// A handler may store temporary files in the multipart form of r,
-			// which is a copy. The server removes only the original request's
-			// files, so copy the form back.
-			defer func() { before.MultipartForm = c.Request.MultipartForm }()
-			c.Next()
 			return
 		}
 		c.Abort()
@@ -147,4 +163,23 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 		}
 		refusal.ServeHTTP(c.Writer, c.Request)
 	}
+}
+
+// setRequest makes r the request of c.
+//
+// When a handler parses a multipart form, large files become temporary files. The
+// server removes them after the request. It finds them in the request that it
+// made, and r is a copy of that one. So for such a form, setRequest changes the
+// request of c in place.
+//
+// It does not change other requests in place. A goroutine may be reading the
+// request through a [gin.Context.Copy]. And a host's test may serve the same
+// request twice, which must be authorized twice.
+func setRequest(c *gin.Context, r *http.Request) {
+	const form = "multipart/form-data"
+	if t := r.Header.Get("Content-Type"); len(t) >= len(form) && strings.EqualFold(t[:len(form)], form) {
+		*c.Request = *r
+		return
+	}
+	c.Request = r
 }

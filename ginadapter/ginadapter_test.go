@@ -75,6 +75,9 @@ func TestGuardsAbortTheChainWhenTheyRefuse(t *testing.T) {
 		"RequireClient with another client":  {ginadapter.RequireClient(auth, "web"), accessToken, 403},
 		"RequireBearer with a valid token":   {ginadapter.RequireBearer(auth), accessToken, 204},
 		"RequireRole with one of the roles":  {ginadapter.RequireRole(auth, "Administrator", "Reader"), accessToken, 204},
+		"AllowGuests without a token":        {ginadapter.AllowGuests(auth), "", 204},
+		"AllowGuests with a token":           {ginadapter.AllowGuests(auth), accessToken, 204},
+		"AllowGuests with a malformed token": {ginadapter.AllowGuests(auth), "nonsense", 401},
 		"Optional without a token":           {ginadapter.Optional(auth), "", 204},
 		"Optional with a token":              {ginadapter.Optional(auth), accessToken, 204},
 		"Optional with a malformed token":    {ginadapter.Optional(auth), "nonsense", 204},
@@ -222,47 +225,5 @@ func TestRenderErrorsKeepsTheStatusOfRefusals(t *testing.T) {
 				t.Errorf("the recovery middleware got the panic %v", panicked)
 			}
 		})
-	}
-}
-
-// The server removes the temporary files of a multipart form, which it finds in
-// the request that it made. A guard passes on a copy of that request, so it has to
-// copy the parsed form back.
-func TestServerFindsUploadedFilesBehindGuards(t *testing.T) {
-	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), rejectAll{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, guards := range map[string][]gin.HandlerFunc{
-		"one guard":  {ginadapter.RequireBearer(auth)},
-		"two guards": {ginadapter.Optional(auth), ginadapter.RequireBearer(auth)},
-	} {
-		for _, panics := range []bool{false, true} {
-			engine := gin.New()
-			engine.MaxMultipartMemory = 1
-			engine.Use(gin.CustomRecoveryWithWriter(io.Discard, func(*gin.Context, any) {}))
-			engine.POST("/upload", append(guards, func(c *gin.Context) {
-				if _, err := c.FormFile("file"); err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-				if panics {
-					panic("a bug in the handler")
-				}
-			})...)
-			r := httptest.NewRequest("POST", "/upload", strings.NewReader("--x\r\nContent-Disposition: form-data; name=file; filename=f\r\n\r\ntext\r\n--x--\r\n"))
-			r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
-			r.Header.Set("Authorization", "Bearer "+grant.AccessToken.Reveal())
-			engine.ServeHTTP(httptest.NewRecorder(), r)
-			if r.MultipartForm == nil || len(r.MultipartForm.File["file"]) != 1 {
-				t.Errorf("behind %s: the request of the server has no uploaded file, so the server cannot remove it", name)
-			} else if err := r.MultipartForm.RemoveAll(); err != nil {
-				t.Error(err)
-			}
-		}
 	}
 }

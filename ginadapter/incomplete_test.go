@@ -39,6 +39,7 @@ func TestGuardsAnswerContextsWithoutARequest(t *testing.T) {
 			{"RequireRole", []gin.HandlerFunc{ginadapter.RequireRole(auth, "Staff")}, 401},
 			{"RequireClient", []gin.HandlerFunc{ginadapter.RequireClient(auth, "web")}, 401},
 			{"Optional", []gin.HandlerFunc{ginadapter.Optional(auth)}, 200},
+			{"AllowGuests", []gin.HandlerFunc{ginadapter.AllowGuests(auth)}, 200},
 			{"RequireBearer behind Optional", []gin.HandlerFunc{ginadapter.Optional(auth), ginadapter.RequireBearer(auth)}, 401},
 			{"RenderErrors of nil", []gin.HandlerFunc{ginadapter.RenderErrors(nilRender), ginadapter.RequireBearer(auth)}, 401},
 			{"RenderErrors", []gin.HandlerFunc{ginadapter.RenderErrors(func(c *gin.Context, e *tokenauth.ErrorResponse) {

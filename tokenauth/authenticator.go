@@ -120,7 +120,7 @@ type Rechecker interface {
 // A liveChecker is an [Authenticator] whose LiveCheck method has the signature
 // of [Options.LiveCheck]. See [RevocationQueue].
 type liveChecker interface {
-	LiveCheck(context.Context, Principal) error
+	LiveCheck(context.Context, Token) error
 }
 
 // recheck calls [Rechecker.Recheck] if a is a [Rechecker], and otherwise

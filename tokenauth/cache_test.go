@@ -548,9 +548,9 @@ func TestCachedTokenExpires(t *testing.T) {
 
 func TestCacheKeepsThePrincipalAndRunsTheLiveCheck(t *testing.T) {
 	dismissed := false
-	inBubble(t, tokenauth.Options{LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
-		if p.UserName != "alice" || p.Stamp != "stamp-1" {
-			return errors.New("the principal is incomplete")
+	inBubble(t, tokenauth.Options{LiveCheck: func(_ context.Context, t tokenauth.Token) error {
+		if t.Principal.UserName != "alice" || t.Principal.Stamp != "stamp-1" || t.Digest.IsZero() || t.ExpiresAt.IsZero() {
+			return errors.New("the token is incomplete")
 		}
 		if dismissed {
 			return tokenauth.ErrRejected

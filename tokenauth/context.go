@@ -15,6 +15,7 @@ type authorized struct {
 	token    *Token      // shared; nil for an anonymous request
 	header   http.Header // of the authorized request
 	fallback *evidence   // nil unless Options.Fallback authenticated the request
+	refused  *refused    // nil unless the request is anonymous because its credentials were refused
 	lines    [2]string   // values for SetCacheHeaders; here to save an allocation
 }
 
@@ -27,6 +28,31 @@ type authorized struct {
 // because the new request may be made much later.
 func (a *authorized) isOf(r *http.Request) bool {
 	return reflect.ValueOf(a.header).Pointer() == reflect.ValueOf(r.Header).Pointer()
+}
+
+// A refused is the refusal of credentials whose request a guard let through as
+// anonymous. A second guard of the request needs it to neither validate the
+// credentials nor report the refusal again.
+type refused struct {
+	accessToken Secret    // empty if the request is malformed, or presented none
+	evidence    *evidence // nil unless Options.Fallback refused the request
+	response    ErrorResponse
+}
+
+// again returns a copy of the refusal if r still presents the refused
+// credentials, and otherwise nil. The access token and the refusal are those
+// that r has now, before it was validated.
+func (d *refused) again(r *http.Request, accessToken string, refusal *ErrorResponse, foreign bool) *ErrorResponse {
+	switch {
+	case d == nil || foreign != (d.evidence != nil):
+		return nil
+	case foreign && !d.evidence.isOf(r):
+		return nil
+	case !foreign && (d.accessToken.Reveal() != accessToken || refusal != nil && refusal.Status != d.response.Status):
+		return nil
+	}
+	response := d.response // because the host may change the one that it gets
+	return &response
 }
 
 type authorizedKey struct{}

@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -19,7 +20,8 @@ var tokenPaths = []string{"/Token", "/token"}
 type Endpoints struct {
 	// Token lists the paths of the token endpoint (RFC 6749 §3.2); empty means
 	// "/Token" and "/token". Generated documentation and metadata name the
-	// first path.
+	// first path. If the [Service] has no [Authenticator], Token must be empty,
+	// and there is no token endpoint.
 	Token []string
 	// Revocation is the path of the revocation endpoint (RFC 7009); "" means no
 	// such endpoint.
@@ -31,8 +33,8 @@ type Endpoints struct {
 	Introspection string
 	// Issuer is the URL by which clients know this server; "" means no
 	// metadata. With an Issuer, the server publishes its metadata (RFC 8414) at
-	// [Endpoints.MetadataPath]. The URL is https, or http on a loopback
-	// address, and has no query or fragment.
+	// [Endpoints.MetadataPath], which needs the token endpoint. The URL is
+	// https, or http on a loopback address, and has no query or fragment.
 	//
 	// In the metadata, the URL of an endpoint is the Issuer followed by the
 	// path of the endpoint. If that path begins with the end of the Issuer's
@@ -67,10 +69,14 @@ func (e Endpoints) MetadataPath() string {
 }
 
 // withDefaults returns a copy with defaults in place of empty fields. If a
-// field is invalid, it returns an error that names the field.
-func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
+// field is invalid, it returns an error that names the field. The parameter
+// signsIn says whether the [Service] has an [Authenticator].
+func (e Endpoints) withDefaults(o *Options, signsIn bool) (Endpoints, error) {
 	e.Token = slices.Clone(e.Token)
-	if len(e.Token) == 0 {
+	switch {
+	case !signsIn && (len(e.Token) > 0 || e.Issuer != "" || len(e.paths()) == 0):
+		return e, errors.New("tokenauth: the token endpoint and its metadata need an Authenticator, and tokenauth.New got none: mount only Endpoints.Revocation or Endpoints.Introspection")
+	case signsIn && len(e.Token) == 0:
 		e.Token = slices.Clone(tokenPaths)
 	}
 	for _, path := range e.paths() {

@@ -43,7 +43,10 @@ type ErrorResponse struct {
 	early bool
 	// guarded is set for a request on a protected route.
 	guarded bool
-	render  func(http.ResponseWriter, *http.Request, *ErrorResponse) // calls Options.RenderError; or nil
+	// reported is set if the log and the observers have the refusal already,
+	// from an earlier guard of the same request.
+	reported bool
+	render   func(http.ResponseWriter, *http.Request, *ErrorResponse) // calls Options.RenderError; or nil
 }
 
 // Error returns the status, Code and Description, without the cause.

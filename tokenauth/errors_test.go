@@ -86,7 +86,7 @@ func TestUnavailableErrorNamesItsSource(t *testing.T) {
 	var live, fallback error
 	auth := newService(t, new(scripted), users, &tokenauth.Options{
 		Clients:   clients,
-		LiveCheck: func(context.Context, tokenauth.Principal) error { return live },
+		LiveCheck: func(context.Context, tokenauth.Token) error { return live },
 		Fallback:  func(*http.Request) (tokenauth.Principal, error) { return alice(), fallback },
 	})
 	signIn := func() error {

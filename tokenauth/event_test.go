@@ -377,7 +377,7 @@ func TestPanicIsLoggedWithItsSourceAndNoSecret(t *testing.T) {
 	var live, fallback func()
 	auth := newService(t, storage, users, &tokenauth.Options{
 		Logger: logger, Clients: clients,
-		LiveCheck: func(context.Context, tokenauth.Principal) error { call(live); return nil },
+		LiveCheck: func(context.Context, tokenauth.Token) error { call(live); return nil },
 		Fallback:  func(*http.Request) (tokenauth.Principal, error) { call(fallback); return alice(), nil },
 	})
 	var accessToken string

@@ -42,6 +42,23 @@ func ExampleService_RequireRole() {
 	// /admin 401 {"Message":"Authorization has been denied for this request."}
 }
 
+// A guard that also lets guests through. A guest presents no token; a token that
+// is not valid is refused.
+func ExampleRequirement_Guard() {
+	auth := newAuth(nil)
+	guests := tokenauth.Requirement{Guests: true}.Guard(auth)
+	mux := http.NewServeMux()
+	mux.Handle("/", guests(hello))
+
+	show(mux, "/", signIn(auth))
+	show(mux, "/", "")
+	show(mux, "/", "nonsense")
+	// Output:
+	// / 200 hello alice
+	// / 200 hello stranger
+	// / 401 {"error":"invalid_token","error_description":"The access token is invalid.","Message":"Authorization has been denied for this request."}
+}
+
 // Optional serves anonymous requests too. Use it for a route that shows more to
 // signed-in users.
 func ExampleService_Optional() {
@@ -97,8 +114,8 @@ func ExampleOptions_renderError() {
 func ExampleOptions_liveCheck() {
 	var locked atomic.Bool
 	auth := newAuth(&tokenauth.Options{
-		LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
-			if p.UserID == "17" && locked.Load() {
+		LiveCheck: func(_ context.Context, t tokenauth.Token) error {
+			if t.Principal.UserID == "17" && locked.Load() {
 				return tokenauth.ErrRejected
 			}
 			return nil

@@ -148,7 +148,7 @@ func (b *backend) FindClient(ctx context.Context, clientID string) (tokenauth.Cl
 	return b.client, nil
 }
 
-func (b *backend) liveCheck(ctx context.Context, _ tokenauth.Principal) error {
+func (b *backend) liveCheck(ctx context.Context, _ tokenauth.Token) error {
 	return b.call(ctx, "live check")
 }
 

@@ -25,7 +25,7 @@ func (everyError) Unwrap() []error { return []error{new(tokenauth.ErrorResponse)
 func foreignErrors(t *testing.T) map[string]error {
 	t.Helper()
 	elsewhere := newService(t, new(scripted), &staff{}, &tokenauth.Options{
-		LiveCheck: func(_ context.Context, p tokenauth.Principal) error { panic("a bug elsewhere") },
+		LiveCheck: func(context.Context, tokenauth.Token) error { panic("a bug elsewhere") },
 	})
 	r := httptest.NewRequest("GET", "/", nil)
 	_, anonymous := elsewhere.Authorizer(tokenauth.Requirement{})(r)
@@ -80,7 +80,7 @@ func TestWrappedErrorsDoNotChangeTheDecision(t *testing.T) {
 	var live, fallback error
 	var observed error
 	auth := newService(t, storage, users, &tokenauth.Options{
-		LiveCheck: func(context.Context, tokenauth.Principal) error { return live },
+		LiveCheck: func(context.Context, tokenauth.Token) error { return live },
 		Fallback:  func(*http.Request) (tokenauth.Principal, error) { return alice(), fallback },
 		Clients:   clients,
 		Observers: []func(context.Context, tokenauth.Event){w.Observe, func(_ context.Context, e tokenauth.Event) { observed = e.Err }},
@@ -197,7 +197,7 @@ func TestCallersFindTheCauseOfARefusal(t *testing.T) {
 	users := &staff{}
 	var live error
 	auth := newService(t, new(scripted), users, &tokenauth.Options{
-		LiveCheck: func(context.Context, tokenauth.Principal) error { return live },
+		LiveCheck: func(context.Context, tokenauth.Token) error { return live },
 	})
 	accessToken := issue(t, auth, alice(), "")
 	validate := func() error { _, err := auth.Validate(t.Context(), accessToken); return err }

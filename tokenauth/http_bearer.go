@@ -18,8 +18,13 @@ import (
 func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) {
 	accessToken, refusal := s.bearer(r)
 	foreign := s.options.Fallback != nil && s.isForeign(accessToken, refusal)
-	if a := s.authorized(r.Context()); a != nil && a.isOf(r) && (foreign && a.fallback.isOf(r) || refusal == nil && s.isOf(a, accessToken)) {
-		return s.pass(r, a.token, a.fallback), nil
+	if a := s.decided(r.Context()); a != nil && a.isOf(r) {
+		if again := a.refused.again(r, accessToken, refusal, foreign); again != nil {
+			return nil, again
+		}
+		if a.token != nil && (foreign && a.fallback.isOf(r) || refusal == nil && s.isOf(a, accessToken)) {
+			return s.pass(r, a.token, a.fallback), nil
+		}
 	}
 	if foreign {
 		return s.fallBack(r, refusal)
@@ -45,7 +50,7 @@ func (s *Service) pass(r *http.Request, t *Token, e *evidence) *http.Request {
 	if a := lastAuthorized(r.Context()); a != nil && a.service == s && a.token == t && a.isOf(r) {
 		return r
 	}
-	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, [...]string{"private", "Authorization"}})
+	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, nil, [...]string{"private", "Authorization"}})
 }
 
 // validateGuarded calls validate. If the storage or [Options.LiveCheck] panics,
@@ -56,14 +61,15 @@ func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *T
 	return s.validate(ctx, accessToken)
 }
 
-// authorized returns the authorized context of the last guard of this Service
-// that found a token, or nil. It skips the guards of other Services.
+// decided returns the authorized context of the last guard of this Service that
+// accepted or refused credentials, or nil. It skips the guards of other
+// Services.
 //
 // The context may belong to a different request, because a handler may make a
 // new request with its own request's context.
-func (s *Service) authorized(ctx context.Context) *authorized {
+func (s *Service) decided(ctx context.Context) *authorized {
 	a := lastAuthorized(ctx)
-	for a != nil && (a.service != s || a.token == nil) {
+	for a != nil && (a.service != s || a.token == nil && a.refused == nil) {
 		a = lastAuthorized(a.Context)
 	}
 	return a

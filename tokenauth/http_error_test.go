@@ -88,7 +88,7 @@ func TestPanicKeepsItsValue(t *testing.T) {
 	type mine struct{ code int }
 	auth := newService(t, new(memory.Store), authenticatorFunc(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 		panic(mine{7})
-	}), &tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { panic(mine{8}) }})
+	}), &tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Token) error { panic(mine{8}) }})
 	issued, err := auth.Issue(t.Context(), alice(), nil)
 	if err != nil {
 		t.Fatal(err)

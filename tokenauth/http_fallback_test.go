@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -46,11 +47,12 @@ func (o *oldTokens) authenticate(r *http.Request) (tokenauth.Principal, error) {
 func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	t.Parallel()
 	storage, old, w := new(scripted), new(oldTokens), new(eventRecorder)
-	left := map[string]bool{}
+	left, checked := map[string]bool{}, tokenauth.Token{}
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{
 		Fallback: old.authenticate, Timeout: 20e6, Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: slog.New(slog.DiscardHandler),
-		LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
-			if left[p.UserID] {
+		LiveCheck: func(_ context.Context, t tokenauth.Token) error {
+			checked = t
+			if left[t.Principal.UserID] {
 				return tokenauth.ErrRejected
 			}
 			return nil
@@ -82,6 +84,9 @@ func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	}
 	// Requests that Fallback accepts.
 	do("/me", "Bearer old.one.good", "", 200, 1, "alice")
+	if !reflect.DeepEqual(checked, tokenauth.Token{Principal: alice()}) {
+		t.Errorf("LiveCheck got %+v, want a token that has only the principal", checked)
+	}
 	do("/me", "", "42", 200, 1, "bob")
 	do("/me", "Negotiate abc", "42", 200, 1, "bob")
 	do("/staff", "Bearer old.one.good", "", 200, 1, "alice")

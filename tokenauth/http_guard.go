@@ -24,15 +24,22 @@ type Requirement struct {
 	// sign-ins issue tokens without a client ID, and the guard refuses such
 	// tokens. It also refuses requests that [Options.Fallback] authenticated.
 	Clients []string
+	// Guests also lets requests through that present no token. A request with a
+	// token that is expired or otherwise not valid gets 401, so that its client
+	// signs in again. Guests cannot be combined with another field.
+	Guests bool
 	// Optional also lets anonymous requests through: those without a token, and
 	// those whose token is expired or otherwise not valid. It cannot be
-	// combined with Roles or Clients.
+	// combined with another field.
 	Optional bool
 }
 
 // check panics if a list is empty but not nil, if a list has an empty string,
-// or if Optional is combined with a list.
+// or if Guests or Optional is combined with another field.
 func (q *Requirement) check() {
+	if q.Guests && q.Optional {
+		panic("tokenauth: Requirement.Guests must not be combined with Optional")
+	}
 	for _, list := range []struct {
 		what  string
 		names []string
@@ -43,8 +50,8 @@ func (q *Requirement) check() {
 			panic("tokenauth: the list of " + list.what + "s that a guard requires is empty; name at least one")
 		case slices.Contains(list.names, ""):
 			panic("tokenauth: the list of " + list.what + "s that a guard requires has an empty string")
-		case q.Optional:
-			panic("tokenauth: Requirement.Optional must not be combined with a list of " + list.what + "s")
+		case q.Guests || q.Optional:
+			panic("tokenauth: Requirement.Guests and Optional must not be combined with a list of " + list.what + "s")
 		}
 	}
 }
@@ -57,8 +64,12 @@ func (q *Requirement) check() {
 //     Call [SetCacheHeaders] for its response.
 //   - The error response to write, with [ErrorResponse.ServeHTTP] for example.
 //
+// Behind another guard of the same request, the func neither validates the same
+// credentials nor reports their refusal a second time.
+//
 // Authorizer panics if a list of the [Requirement] is empty but not nil, if a
-// list has an empty string, or if Optional is combined with a list.
+// list has an empty string, or if Guests or Optional is combined with another
+// field.
 func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, *ErrorResponse) {
 	s.mustNotBeNil()
 	q.check()
@@ -78,10 +89,10 @@ func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, 
 func (s *Service) authorize(r *http.Request, q *Requirement) (*http.Request, *ErrorResponse) {
 	authorized, refusal := s.authenticate(r)
 	switch {
-	case refusal != nil && q.Optional:
+	case refusal != nil && (q.Optional || q.Guests && errors.Is(refusal.Err, errNoCredentials)):
 		return s.passAnonymous(r, refusal)
 	case refusal != nil:
-		s.observeRefusal(r, refusal.Err, nil)
+		s.reportRefusal(r, refusal)
 		return nil, refusal
 	}
 	token := lastAuthorized(authorized.Context()).token
@@ -116,19 +127,47 @@ func (s *Service) missing(t *Token, q *Requirement) *ErrorResponse {
 // left open whether the token is valid, it refuses the request.
 func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.Request, *ErrorResponse) {
 	if !errors.Is(refusal.Err, errNoCredentials) {
-		s.observeRefusal(r, refusal.Err, nil)
+		s.reportRefusal(r, refusal)
 	}
 	if refusal.Status >= http.StatusInternalServerError {
 		return nil, refusal
 	}
-	if a := lastAuthorized(r.Context()); a != nil && a.token != nil {
-		// The token in the context does not belong to this request. Either a
-		// guard of another Service put it there, or a handler made this request
-		// with the context of an earlier request. So hide the token from the
-		// handler.
-		r = r.WithContext(&authorized{Context: r.Context(), service: s})
+	d := s.refused(r, refusal)
+	// A token in the context does not belong to this request. Either a guard of
+	// another Service put it there, or a handler made this request with the
+	// context of an earlier request. So hide the token from the handler.
+	if a := lastAuthorized(r.Context()); d != nil || a != nil && a.token != nil {
+		r = r.WithContext(&authorized{Context: r.Context(), service: s, header: r.Header, refused: d})
 	}
 	return r, nil
+}
+
+// refused returns what a further guard of r needs to know about the refusal. It
+// returns nil if another guard of r has stored that already, or if there is
+// nothing to know: a request without credentials is refused without a look-up.
+func (s *Service) refused(r *http.Request, refusal *ErrorResponse) *refused {
+	if s.options.Fallback == nil && errors.Is(refusal.Err, errNoCredentials) {
+		return nil
+	}
+	accessToken, malformed := s.bearer(r)
+	foreign := s.options.Fallback != nil && s.isForeign(accessToken, malformed)
+	if a := s.decided(r.Context()); a != nil && a.isOf(r) && a.refused.again(r, accessToken, malformed, foreign) != nil {
+		return nil
+	}
+	d := &refused{NewSecret(accessToken), nil, *refusal}
+	if foreign {
+		d.evidence = evidenceOf(r)
+	}
+	return d
+}
+
+// reportRefusal reports the refusal to the log and to [Options.Observers],
+// unless an earlier guard of the same request has reported it.
+func (s *Service) reportRefusal(r *http.Request, refusal *ErrorResponse) {
+	if !refusal.reported {
+		refusal.reported = true
+		s.observeRefusal(r, refusal.Err, nil)
+	}
 }
 
 // RequireBearer lets only requests with a valid access token through to next
@@ -142,7 +181,7 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 // [Options.Fallback], if set, may authenticate requests without a bearer token
 // of this Service.
 func (s *Service) RequireBearer(next http.Handler) http.Handler {
-	return s.require(Requirement{})(next)
+	return Requirement{}.Guard(s)(next)
 }
 
 // RequireRole returns a guard that lets only users with at least one of the
@@ -155,7 +194,7 @@ func (s *Service) RequireBearer(next http.Handler) http.Handler {
 //
 // It panics if anyOf is empty or contains an empty role.
 func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
-	return s.require(Requirement{Roles: append([]string{}, anyOf...)})
+	return Requirement{Roles: append([]string{}, anyOf...)}.Guard(s)
 }
 
 // RequireClient returns a guard that lets only access tokens through that were
@@ -166,7 +205,7 @@ func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 // RequireClient authenticates requests like [Service.RequireBearer]. It panics
 // if anyOf is empty or contains an empty client ID.
 func (s *Service) RequireClient(anyOf ...string) func(http.Handler) http.Handler {
-	return s.require(Requirement{Clients: append([]string{}, anyOf...)})
+	return Requirement{Clients: append([]string{}, anyOf...)}.Guard(s)
 }
 
 // Optional lets requests with and without a valid access token through to next.
@@ -174,15 +213,22 @@ func (s *Service) RequireClient(anyOf ...string) func(http.Handler) http.Handler
 //
 // So a caller whose token has expired, or was revoked or replaced, becomes
 // anonymous. The caller gets no 401, and no hint to sign in again. Use
-// [Service.RequireBearer] on routes that need a user.
+// [Requirement.Guests] to refuse such a token, and [Service.RequireBearer] on
+// routes that need a user.
 //
 // If the storage, LiveCheck or Fallback failed ([Options]), the response is
 // 503.
 func (s *Service) Optional(next http.Handler) http.Handler {
-	return s.require(Requirement{Optional: true})(next)
+	return Requirement{Optional: true}.Guard(s)(next)
 }
 
-func (s *Service) require(q Requirement) func(http.Handler) http.Handler {
+// Guard returns a guard of the [Service] that lets only requests through that
+// meet the requirement. The guard answers other requests itself, as
+// [Service.RequireBearer] does. Guard panics as [Service.Authorizer] does.
+//
+//	guests := tokenauth.Requirement{Guests: true}.Guard(auth)
+//	mux.Handle("GET /articles", guests(articles))
+func (q Requirement) Guard(s *Service) func(http.Handler) http.Handler {
 	authorize := s.Authorizer(q)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

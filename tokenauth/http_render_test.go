@@ -120,8 +120,8 @@ func TestEveryRefusalKeepsItsStatus(t *testing.T) {
 	storage := new(scripted)
 	auth := newService(t, storage, new(staff), &tokenauth.Options{
 		RenderError: func(w http.ResponseWriter, _ *http.Request, e *tokenauth.ErrorResponse) { fmt.Fprint(w, e.Status) },
-		LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
-			if p.UserID == "bug" {
+		LiveCheck: func(_ context.Context, t tokenauth.Token) error {
+			if t.Principal.UserID == "bug" {
 				panic("a bug")
 			}
 			return nil

@@ -19,7 +19,13 @@ import (
 // Register the handler for all methods: it answers any other method with 405.
 // With [Options.DisableGET], it answers GET with 405, too. Most hosts call
 // [Service.Mount] instead, which mounts the other endpoints as well.
+//
+// TokenHandler panics if the Service has no [Authenticator].
 func (s *Service) TokenHandler() http.Handler {
+	s.mustNotBeNil()
+	if s.authenticator == nil {
+		panic("tokenauth: the token endpoint needs an Authenticator, and tokenauth.New got none")
+	}
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenRequest(w, r)
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 // Without an argument of type [Endpoints], the map has only the token endpoint.
 // Register each handler for all methods, because it refuses the wrong methods
 // itself. The error names the invalid field, or reports that more than one
-// Endpoints was given.
+// Endpoints was given, or that the token endpoint needs an [Authenticator].
 func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]http.Handler, Endpoints, error) {
 	s.mustNotBeNil()
 	var e Endpoints
@@ -24,7 +24,7 @@ func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]ht
 	if len(endpoints) == 1 {
 		e = endpoints[0]
 	}
-	e, err := e.withDefaults(&s.options)
+	e, err := e.withDefaults(&s.options, s.authenticator != nil)
 	if err != nil {
 		return nil, e, err
 	}

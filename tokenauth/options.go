@@ -156,16 +156,19 @@ type Options struct {
 	// token may still use it. Nil means that a token is valid until it is
 	// revoked, replaced or expired.
 	//
+	// It gets a copy of the [Token]. For a request that Fallback authenticated,
+	// the Token has only a Principal.
+	//
 	//   - It returns nil to accept the token.
 	//   - It returns [ErrRejected], possibly wrapped, to reject the token.
 	//   - Any other error becomes a 503.
-	//   - After it rejected a principal with a Stamp, it is called once more if
-	//     the token has another Stamp by then, because a change of the user kept
-	//     the token.
+	//   - After it rejected a Token whose Principal has a Stamp, it is called
+	//     once more if the Token has another Stamp by then, because a change of
+	//     the user kept the Token.
 	//
 	// [Service.Validate] and Observers receive the error with everything that
 	// it wraps. Clients never see it. Timeout limits the call.
-	LiveCheck func(context.Context, Principal) error
+	LiveCheck func(context.Context, Token) error
 
 	// Fallback authenticates requests on protected routes that have no bearer
 	// token, or whose bearer token does not begin with Prefix. Use it for as

@@ -71,16 +71,6 @@ func TestNewNamesTheInvalidOption(t *testing.T) {
 	}
 }
 
-func TestNewNeedsBothArguments(t *testing.T) {
-	t.Parallel()
-	if s, err := New(nil, anyAuthenticator{}, nil); s != nil || err == nil || !strings.Contains(err.Error(), "storage") {
-		t.Errorf("without storage: error %v, want one that names it", err)
-	}
-	if s, err := New(anyStorage{}, nil, nil); s != nil || err == nil || !strings.Contains(err.Error(), "authenticator") {
-		t.Errorf("without authenticator: error %v, want one that names it", err)
-	}
-}
-
 func TestBoundsAreAccepted(t *testing.T) {
 	t.Parallel()
 	for _, o := range []*Options{
@@ -143,7 +133,7 @@ func TestOptionsAreCopied(t *testing.T) {
 	o.ResponseAttributes[0], o.TrustedProxies[0] = "access_token", netip.Prefix{}
 	o.Lifetime, o.Prefix, o.Realm = -1, "two.", `"`
 	o.DisableGET = true
-	o.LiveCheck = func(context.Context, Principal) error { return ErrRejected }
+	o.LiveCheck = func(context.Context, Token) error { return ErrRejected }
 	o.RenderError = func(http.ResponseWriter, *http.Request, *ErrorResponse) {}
 	got := s.options
 	if got.ResponseAttributes[0] != "tenant" || got.TrustedProxies[0] != proxy || got.Lifetime != time.Hour ||

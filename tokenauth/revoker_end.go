@@ -46,7 +46,7 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 	}
 	for i := range tokens {
 		t := &tokens[i]
-		err := r.checkStamp(ctx, t, func(p Principal) error { return r.checkChanged(ctx, p) })
+		err := r.checkStamp(ctx, t, func(t Token) error { return r.checkChanged(ctx, t) })
 		if errors.Is(err, ErrRejected) {
 			began := time.Now()
 			err = r.revoke(ctx, t.Slot, t.Digest)
@@ -65,12 +65,12 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 // issued. It prefers the [Authenticator]'s LiveCheck method, because
 // [Rechecker.Recheck] may wait for one of the host's open transactions. Waiting
 // is not necessary here, because the change is already committed.
-func (r *revoker) checkChanged(ctx context.Context, p Principal) error {
+func (r *revoker) checkChanged(ctx context.Context, t Token) error {
 	live, ok := r.authenticator.(liveChecker)
 	if !ok {
-		return r.recheckUser(ctx, p)
+		return r.recheckUser(ctx, t.Principal)
 	}
-	return r.call(ctx, func(ctx context.Context) error { return live.LiveCheck(ctx, p) })
+	return r.call(ctx, func(ctx context.Context) error { return live.LiveCheck(ctx, t) })
 }
 
 func (r *revoker) endClient(ctx context.Context, clientID string) error {

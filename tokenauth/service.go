@@ -20,7 +20,7 @@ import (
 // safe for concurrent use.
 type Service struct {
 	storage       Storage
-	authenticator Authenticator
+	authenticator Authenticator // nil if the Service only issues and validates
 	options       Options
 	challenges    challenges
 	timeout       deadline.Timeout
@@ -44,6 +44,11 @@ type Service struct {
 // authenticates users with the [Authenticator]. The options may be nil. The
 // error names the invalid argument or field.
 //
+// The Authenticator may be nil, if the Service only validates tokens, or if the
+// host authenticates users by itself and calls [Service.Issue]. There is then no
+// token endpoint, and [Service.SignIn] returns [ErrUnavailable]. An interface
+// that holds a nil pointer is an error.
+//
 // New starts no goroutine. It does no I/O, except that it logs a warning for
 // each wrapper that hides an optional ability of the value inside, such as
 // [Rechecker] or [Purger].
@@ -51,8 +56,8 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if isNil(s) {
 		return nil, errors.New("tokenauth: the storage is nil" + ofType(s))
 	}
-	if isNil(a) {
-		return nil, errors.New("tokenauth: the authenticator is nil" + ofType(a))
+	if a != nil && isNil(a) {
+		return nil, errors.New("tokenauth: the authenticator is nil" + ofType(a) + ": for a Service without sign-ins, pass nil without a type")
 	}
 	options, err := o.withDefaults()
 	if err != nil {

@@ -51,7 +51,7 @@ type purging struct {
 // liveUsers has all optional methods of an Authenticator.
 type liveUsers struct{ outbox }
 
-func (*liveUsers) LiveCheck(context.Context, tokenauth.Principal) error { return nil }
+func (*liveUsers) LiveCheck(context.Context, tokenauth.Token) error { return nil }
 
 // queuedClients is a registry with a RevocationQueue.
 type queuedClients struct {

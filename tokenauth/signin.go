@@ -24,9 +24,10 @@ import (
 //   - [ErrInvalidPrincipal]: the [Authenticator] returned a principal that
 //     cannot be stored, or the host's code set a device or a lifetime that is
 //     not valid.
-//   - [ErrUnavailable]: the storage or the host's code failed. The previous
-//     token may or may not have been replaced, so the user may have to sign in
-//     again on this device. It is safe to try again.
+//   - [ErrUnavailable]: the storage or the host's code failed, or the Service
+//     has no Authenticator. The previous token may or may not have been
+//     replaced, so the user may have to sign in again on this device. It is
+//     safe to try again.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error) {
 	defer plainPanic()
 	return s.signIn(ctx, c, clientCredentials{c.ClientID, c.ClientSecret})
@@ -49,9 +50,14 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 	return issued, err
 }
 
+var errNoAuthenticator = errors.New("tokenauth.New got no Authenticator, which checks passwords")
+
 // signInSteps performs the steps of a sign-in, in order. It sets
 // [Event.Account].
 func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []clientCredentials, e *Event) (IssuedToken, error) {
+	if s.authenticator == nil {
+		return IssuedToken{}, unavailable("signing in", errNoAuthenticator)
+	}
 	client, err := s.authenticateClient(ctx, readings)
 	if err != nil {
 		return IssuedToken{}, err

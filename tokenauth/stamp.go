@@ -5,17 +5,17 @@ import (
 	"errors"
 )
 
-// checkStamp calls check for the principal of a token that was read from the
-// storage or the cache. If check rejects the principal, checkStamp reads the
-// token again. A change to the user may have given a token that it keeps a new
-// [Principal.Stamp] after t was read, as SetPassword of gormstore's Users does.
-// Then checkStamp checks the new principal.
+// checkStamp calls check for a copy of a token that was read from the storage or
+// the cache. If check rejects the token, checkStamp reads it again. A change to
+// the user may have given a token that it keeps a new [Principal.Stamp] after t
+// was read, as SetPassword of gormstore's Users does. Then checkStamp checks the
+// token with the new stamp.
 //
 // Every later stamp is in the storage before check can compare with it. So check
 // rejects a kept token only if its user changed once more.
-func (s *Service) checkStamp(ctx context.Context, t *Token, check func(Principal) error) error {
+func (s *Service) checkStamp(ctx context.Context, t *Token, check func(Token) error) error {
 	for {
-		rejected := check(t.Principal.Clone())
+		rejected := check(t.clone())
 		if !errors.Is(rejected, ErrRejected) && !errors.Is(rejected, ErrInvalidToken) ||
 			t.Principal.Stamp == "" || t.Digest.IsZero() {
 			return rejected

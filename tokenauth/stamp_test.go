@@ -55,8 +55,8 @@ func TestLiveCheckSeesTheNewStampOfAKeptToken(t *testing.T) {
 			tokens := &restamping{Storage: new(memory.Store)}
 			auth, err := tokenauth.New(tokens, new(staff), &tokenauth.Options{
 				Logger: slog.New(slog.DiscardHandler),
-				LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
-					if p.Stamp != user {
+				LiveCheck: func(_ context.Context, t tokenauth.Token) error {
+					if t.Principal.Stamp != user {
 						return tokenauth.ErrRejected
 					}
 					return nil

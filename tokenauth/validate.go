@@ -149,17 +149,17 @@ func (s *Service) liveCheck(ctx context.Context, t *Token) error {
 	if s.options.LiveCheck == nil {
 		return nil
 	}
-	return s.checkStamp(ctx, t, func(p Principal) error { return s.askLiveCheck(ctx, p) })
+	return s.checkStamp(ctx, t, func(t Token) error { return s.askLiveCheck(ctx, t) })
 }
 
-func (s *Service) askLiveCheck(ctx context.Context, p Principal) error {
+func (s *Service) askLiveCheck(ctx context.Context, t Token) error {
 	call, cancel, err := s.timeout.Call(ctx)
 	if err != nil {
 		return unavailable("asking Options.LiveCheck", err)
 	}
 	defer cancel()
 	defer calling("Options.LiveCheck")
-	err = s.options.LiveCheck(call, p)
+	err = s.options.LiveCheck(call, t)
 	switch {
 	case errors.Is(err, ErrRejected):
 		return because(ErrInvalidToken, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -171,19 +172,26 @@ func TestValidateReturnsTheLiveChecksDecision(t *testing.T) {
 			t.Parallel()
 			now := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC)
 			asked := 0
+			var issued tokenauth.IssuedToken
 			auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{
 				Now: func() time.Time { return now },
-				LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
+				LiveCheck: func(_ context.Context, got tokenauth.Token) error {
 					asked++
-					if p.UserID != "17" || p.Stamp != "stamp-1" || p.Roles[0] != "Reader" || p.Attributes["tenant"] != "north" {
-						t.Errorf("LiveCheck got %+v", p)
+					want := issued.Token
+					if want.Replaced = got.Replaced; got.Replaced.IsZero() || !reflect.DeepEqual(got, want) {
+						t.Errorf("LiveCheck got %+v, want %+v", got, want)
 					}
-					p.Roles[0], p.Attributes["tenant"] = "Administrator", "south" // must not affect the next request
+					got.Principal.Roles[0], got.Principal.Attributes["tenant"] = "Administrator", "south" // must not affect the next request
 					return test.err
 				},
 			})
-			replaced := issue(t, auth, alice(), "")
-			accessToken := issue(t, auth, alice(), "")
+			replaced := issue(t, auth, alice(), "web")
+			var err error
+			issued, err = auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{ClientID: "web"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			accessToken := issued.AccessToken.Reveal()
 			for n := range 3 {
 				expect(t, auth, accessToken, test.want)
 				if asked != n+1 {
@@ -206,7 +214,7 @@ func TestLiveCheckEndsAfterTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{
 			Timeout:   3 * time.Second,
-			LiveCheck: func(ctx context.Context, _ tokenauth.Principal) error { return hang(ctx) },
+			LiveCheck: func(ctx context.Context, _ tokenauth.Token) error { return hang(ctx) },
 		})
 		accessToken := issue(t, auth, alice(), "")
 		start := time.Now()

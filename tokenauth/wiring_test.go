@@ -26,10 +26,9 @@ func TestNewRefusesTypedNils(t *testing.T) {
 	good := new(memory.Store)
 	for says, make := range map[string]func() (*tokenauth.Service, error){
 		"the storage is nil":        func() (*tokenauth.Service, error) { return tokenauth.New(nil, &staff{}, nil) },
-		"the authenticator is nil":  func() (*tokenauth.Service, error) { return tokenauth.New(good, nil, nil) },
 		"nil (of type *memory.Sto":  func() (*tokenauth.Service, error) { return tokenauth.New((*memory.Store)(nil), &staff{}, nil) },
 		"nil (of type *tokenauth_t": func() (*tokenauth.Service, error) { return tokenauth.New(good, (*staff)(nil), nil) },
-		"usersFunc":                 func() (*tokenauth.Service, error) { return tokenauth.New(good, usersFunc(nil), nil) },
+		"pass nil without a type":   func() (*tokenauth.Service, error) { return tokenauth.New(good, usersFunc(nil), nil) },
 		"Options.Observers contains nil": func() (*tokenauth.Service, error) {
 			return tokenauth.New(good, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){nil}})
 		},
@@ -67,6 +66,7 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 		"RequireRole":   func() { auth.RequireRole("Staff") },
 		"RequireClient": func() { auth.RequireClient("web") },
 		"Optional":      func() { auth.Optional(next) },
+		"Guard":         func() { tokenauth.Requirement{Guests: true}.Guard(auth) },
 	} {
 		func() {
 			defer func() {

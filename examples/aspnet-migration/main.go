@@ -107,7 +107,7 @@ func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*toke
 	return tokenauth.New(tokens, users, &tokenauth.Options{
 		// The old application cannot call RevokeUser when it changes a user.
 		// So the Token API reads the user again on each request.
-		LiveCheck: users.Recheck,
+		LiveCheck: func(ctx context.Context, t tokenauth.Token) error { return users.Recheck(ctx, t.Principal) },
 	})
 }
 

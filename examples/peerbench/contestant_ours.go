@@ -82,7 +82,7 @@ func issue(tb testing.TB, auth *tokenauth.Service, p tokenauth.Principal) string
 // storage on each validation. Otherwise it validates from its cache, and its
 // Run method runs until the test ends.
 func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) *tokenauth.Service {
-	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Cache: cache, Logger: slog.New(slog.DiscardHandler)})
+	auth, err := tokenauth.New(s, nil, &tokenauth.Options{Cache: cache, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -101,12 +101,4 @@ func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) 
 	}
 	tb.Fatal("the cache did not receive the changes of the storage within 10 seconds")
 	return nil
-}
-
-// noUsers is a [tokenauth.Authenticator] without users. It needs none,
-// because the function issue creates the tokens without a password.
-type noUsers struct{}
-
-func (noUsers) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
-	return tokenauth.Principal{}, tokenauth.ErrRejected
 }

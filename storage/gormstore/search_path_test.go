@@ -184,7 +184,7 @@ func useAll(t *testing.T, w watched, db *gorm.DB) {
 		do   func() error
 	}{
 		{"LiveCheck", func() error {
-			if err := w.Users().LiveCheck(ctx, tokenauth.Principal{UserID: alice.ID}); !errors.Is(err, tokenauth.ErrRejected) {
+			if err := w.Users().LiveCheck(ctx, tokenauth.Token{Principal: tokenauth.Principal{UserID: alice.ID}}); !errors.Is(err, tokenauth.ErrRejected) {
 				return fmt.Errorf("without the stamp: %w", err)
 			}
 			return nil

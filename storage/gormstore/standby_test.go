@@ -75,7 +75,7 @@ func TestStandbyIsUnavailable(t *testing.T) {
 		"Users.Find":                 func() error { _, err := users.Find(ctx, "no-id"); return err },
 		"Users.FindByName":           func() error { _, err := users.FindByName(ctx, "nobody"); return err },
 		"Users.Count":                func() error { _, err := users.Count(ctx); return err },
-		"Users.LiveCheck":            func() error { return users.LiveCheck(ctx, principal) },
+		"Users.LiveCheck":            func() error { return users.LiveCheck(ctx, tokenauth.Token{Principal: principal}) },
 		"Users.Recheck":              func() error { return users.Recheck(ctx, principal) },
 		"Users.PendingRevocations":   func() error { _, err := users.PendingRevocations(ctx, tokenauth.Revocation{}); return err },
 		"Clients.FindClient":         func() error { _, err := clients.FindClient(ctx, "nobody"); return err },

@@ -57,7 +57,7 @@ func TestSignInUpgradesForeignHashes(t *testing.T) {
 			if _, err := auth.Validate(ctx, grant.AccessToken.Reveal()); err != nil {
 				t.Errorf("%s: the token: %v", name, err)
 			}
-			if err := s.Users().LiveCheck(ctx, grant.Token.Principal); err != nil {
+			if err := s.Users().LiveCheck(ctx, grant.Token); err != nil {
 				t.Errorf("%s: the live check: %v", name, err)
 			}
 			if _, err := signIn(ctx, auth, name, "my password"); err != nil {

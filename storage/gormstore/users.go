@@ -129,10 +129,10 @@ func (u *Users) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	return u.check(ctx, p, u.dialect.share)
 }
 
-// LiveCheck is like [Users.Recheck], but does not wait for other transactions. Use it
-// as [tokenauth.Options.LiveCheck].
-func (u *Users) LiveCheck(ctx context.Context, p tokenauth.Principal) error {
-	return u.check(ctx, p, "")
+// LiveCheck is like [Users.Recheck] for the principal of a token, but does not wait for
+// other transactions. Use it as [tokenauth.Options.LiveCheck].
+func (u *Users) LiveCheck(ctx context.Context, t tokenauth.Token) error {
+	return u.check(ctx, t.Principal, "")
 }
 
 func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) error {

@@ -37,7 +37,7 @@ type pooledHosts struct {
 	users    tokenauth.Authenticator
 	clients  tokenauth.ClientRegistry // has "web" and the confidential "resource"; nil for no clients
 	secret   string                   // the secret of "resource"
-	live     func(context.Context, tokenauth.Principal) error
+	live     func(context.Context, tokenauth.Token) error
 	fallback func(*http.Request) (tokenauth.Principal, error)
 	// connections returns identifiers of the connections at the server. pending
 	// returns the number of counters with pending attempts.

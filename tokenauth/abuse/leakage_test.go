@@ -479,7 +479,7 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 	h := on.host(t, s, users, tokenauth.Options{
 		Clients: clients, Cache: &tokenauth.CacheOptions{Lease: 100 * time.Millisecond},
 		Throttle:  tokenauth.ThrottleOptions{PerAccountAndSource: 1000, PerAccount: 1000, PerSource: 100_000},
-		LiveCheck: func(context.Context, tokenauth.Principal) error { return failure("LiveCheck") },
+		LiveCheck: func(context.Context, tokenauth.Token) error { return failure("LiveCheck") },
 		Timeout:   100 * time.Millisecond,
 	})
 	basic := caught.addBasic("app", clientSecret.Reveal())
@@ -804,7 +804,7 @@ func panicOfTheHost(t *testing.T) {
 				}
 				return nil
 			}
-			h := on.host(t, new(memory.Store), leaky{failure}, tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { return failure("live check") }})
+			h := on.host(t, new(memory.Store), leaky{failure}, tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Token) error { return failure("live check") }})
 			accessToken := h.signIn(t, grantFor("alice", canaryPassword))
 			caught.add("access token", accessToken)
 			panicking.Store(true)
@@ -1114,7 +1114,7 @@ func weakConfigurations(t *testing.T) {
 		err  func() error
 	}{
 		{"storage", func() error { _, err := tokenauth.New(nil, directory{}, nil); return err }},
-		{"authenticator", func() error { _, err := tokenauth.New(s, nil, nil); return err }},
+		{"authenticator", func() error { _, err := tokenauth.New(s, (*password.Authenticator)(nil), nil); return err }},
 		{"lookup", func() error { _, err := password.New(nil, nil); return err }},
 		{"*gorm.DB", func() error { _, err := gormstore.New(t.Context(), nil, nil); return err }},
 	} {

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -60,7 +61,8 @@ type Description struct {
 // New describes the endpoints that a host mounted. Pass the endpoints that
 // [tokenauth.Service.Mount] or
 // [github.com/bearerkit/bearerkit/ginadapter.Mount] returned, since they have the
-// full paths. A nil o selects the defaults.
+// full paths. A nil o selects the defaults. It is an error if the token endpoint
+// is not among them, because the Service has no [tokenauth.Authenticator].
 func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Description, error) {
 	if o == nil {
 		o = new(Options)
@@ -70,6 +72,9 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 		return nil, err
 	}
 	f := &facts{Options: auth.Options()}
+	if len(mounted.Token) == 0 {
+		return nil, errors.New("openapi: there is no token endpoint to describe: the Service has no Authenticator")
+	}
 	if f.mounted, err = templates(mounted); err != nil {
 		return nil, err
 	}

@@ -368,7 +368,8 @@ var errLost = fmt.Errorf("%w: %w", tokenauth.ErrRejected, tokenauth.ErrNotFound)
 //     if the name is unknown or belongs to another user,
 //   - the error of the Lookup if it failed.
 //
-// It has the signature of [tokenauth.Options.LiveCheck].
+// To call it on each request, set [tokenauth.Options.LiveCheck] to a func that
+// passes Token.Principal on.
 func (u *Authenticator) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	account, err := u.find(ctx, p.UserName)
 	if errors.Is(err, tokenauth.ErrNotFound) || err == nil && account.UserID != p.UserID {

@@ -19,7 +19,9 @@ func ExampleAccount_Principal() {
 	if err != nil {
 		panic(err)
 	}
-	auth, err := tokenauth.New(new(memory.Store), users, &tokenauth.Options{LiveCheck: users.Recheck})
+	auth, err := tokenauth.New(new(memory.Store), users, &tokenauth.Options{
+		LiveCheck: func(ctx context.Context, t tokenauth.Token) error { return users.Recheck(ctx, t.Principal) },
+	})
 	if err != nil {
 		panic(err)
 	}

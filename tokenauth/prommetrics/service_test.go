@@ -76,7 +76,7 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 			"web":    {ID: "web", Secrets: []tokenauth.Digest{digest}, IntrospectsOwn: true},
 			"mobile": {ID: "mobile"},
 		},
-		LiveCheck: func(context.Context, tokenauth.Principal) error {
+		LiveCheck: func(context.Context, tokenauth.Token) error {
 			if h.ill {
 				return errors.New("connection refused")
 			}

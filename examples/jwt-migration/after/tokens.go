@@ -86,12 +86,12 @@ func (s *service) jwtPrincipal(r *http.Request) (tokenauth.Principal, error) {
 // check is the [tokenauth.Options.LiveCheck]. On each request it rejects a user
 // who was deleted, disabled or moved to another role. No other check can end a JWT
 // before its expiry or fallbackUntil.
-func (s *service) check(ctx context.Context, p tokenauth.Principal) error {
-	u, err := s.findUser(ctx, "id", p.UserID)
+func (s *service) check(ctx context.Context, t tokenauth.Token) error {
+	u, err := s.findUser(ctx, "id", t.Principal.UserID)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return tokenauth.ErrRejected
 	}
-	if err == nil && (u.Disabled || !slices.Equal(p.Roles, roles(u.Role))) {
+	if err == nil && (u.Disabled || !slices.Equal(t.Principal.Roles, roles(u.Role))) {
 		return tokenauth.ErrRejected
 	}
 	return err

@@ -70,6 +70,6 @@ func (h *struckHost) FindClient(ctx context.Context, id string) (c tokenauth.Cli
 	return c, err
 }
 
-func (h *struckHost) liveCheck(ctx context.Context, _ tokenauth.Principal) error {
+func (h *struckHost) liveCheck(ctx context.Context, _ tokenauth.Token) error {
 	return h.call(ctx, "LiveCheck", func() error { return nil })
 }
