@@ -42,10 +42,9 @@ type ErrorResponse struct {
 	// early is set if the body was not read to its end. The server then closes
 	// the connection, so that the rest of the body is not mistaken for the next
 	// request.
-	early bool
-	// guarded is set for a request on a protected route.
-	guarded bool
-	render  func(http.ResponseWriter, *http.Request, *ErrorResponse) // calls Options.RenderError; or nil
+	early  bool
+	vary   string                                                   // headers for Vary, for a request on a protected route; or empty
+	render func(http.ResponseWriter, *http.Request, *ErrorResponse) // calls Options.RenderError; or nil
 }
 
 // Error returns the status, Code and Description, without the cause.
@@ -77,9 +76,7 @@ func (e *ErrorResponse) SetHeaders(h http.Header) {
 		return
 	}
 	noStore(h)
-	if e.guarded {
-		varyByAuthorization(h, nil)
-	}
+	varyBy(h, e.vary, nil)
 	maps.Copy(h, e.header)
 	if e.Challenge != "" {
 		h.Set("WWW-Authenticate", e.Challenge)
@@ -178,13 +175,21 @@ func unauthorizedClient(description string) *ErrorResponse {
 type challenges struct {
 	none, malformed, invalid, expired, replaced, insufficientScope string
 
-	basic string // for a client that must authenticate
+	malformedText string // the error_description in malformed
+	basic         string // for a client that must authenticate
 }
 
-func newChallenges(realm string) challenges {
+// newChallenges returns the values for a Service, which has places if
+// [Options.Places] is set.
+func newChallenges(realm string, places bool) challenges {
+	malformed := wire.BearerMalformed
+	if places {
+		malformed = wire.TokenTwice
+	}
 	return challenges{
 		none:              wire.BearerChallenge(realm, "", ""),
-		malformed:         wire.BearerChallenge(realm, wire.InvalidRequest, wire.BearerMalformed),
+		malformed:         wire.BearerChallenge(realm, wire.InvalidRequest, malformed),
+		malformedText:     malformed,
 		invalid:           wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenInvalid),
 		expired:           wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenExpired),
 		replaced:          wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenReplaced),

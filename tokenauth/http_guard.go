@@ -66,7 +66,7 @@ func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, 
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
 		authorized, refusal := s.authorize(request.Complete(r), &q)
 		if refusal != nil {
-			refusal.guarded = true
+			refusal.vary = s.places.Vary()
 			if s.options.RenderError != nil {
 				refusal.render = s.render
 			}
@@ -118,14 +118,19 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 	if !errors.Is(refusal.Err, errNoCredentials) {
 		s.observeRefusal(r, refusal.Err, nil)
 	}
-	if refusal.Status >= http.StatusInternalServerError {
+	if refusal.Status >= http.StatusInternalServerError || errors.Is(refusal.Err, errCrossSite) {
 		return nil, refusal
 	}
-	if a := lastAuthorized(r.Context()); a != nil && a.token != nil {
+	a := lastAuthorized(r.Context())
+	switch {
+	case a != nil && a.token != nil:
 		// The token in the context does not belong to this request. Either a
 		// guard of another Service put it there, or a handler made this request
 		// with the context of an earlier request. So hide the token from the
 		// handler.
+		r = r.WithContext(&authorized{Context: r.Context(), service: s})
+	case a != nil && a.service != s, s.options.Places != nil:
+		// [SetCacheHeaders] takes the names for Vary from this Service.
 		r = r.WithContext(&authorized{Context: r.Context(), service: s})
 	}
 	return r, nil
@@ -136,11 +141,14 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 // other requests itself:
 //
 //   - 401 for a missing token, or a token that is not valid
-//   - 400 for a malformed Authorization header
+//   - 400 for a malformed Authorization header, or several tokens
+//   - 403 if another site's page may have made the browser send the token
+//     ([place.Cookie])
 //   - 503 if the storage, LiveCheck or Fallback failed ([Options])
 //
-// [Options.Fallback], if set, may authenticate requests without a bearer token
-// of this Service.
+// The token is in the Authorization header, or in one of [Options.Places].
+// [Options.Fallback], if set, may authenticate requests without a token of this
+// Service.
 func (s *Service) RequireBearer(next http.Handler) http.Handler {
 	return s.require(Requirement{})(next)
 }
@@ -176,8 +184,9 @@ func (s *Service) RequireClient(anyOf ...string) func(http.Handler) http.Handler
 // anonymous. The caller gets no 401, and no hint to sign in again. Use
 // [Service.RequireBearer] on routes that need a user.
 //
-// If the storage, LiveCheck or Fallback failed ([Options]), the response is
-// 503.
+// If the storage, LiveCheck or Fallback failed ([Options]), the response is 503.
+// If another site's page may have made the browser send the token, it is 403
+// ([place.Cookie]).
 func (s *Service) Optional(next http.Handler) http.Handler {
 	return s.require(Requirement{Optional: true})(next)
 }

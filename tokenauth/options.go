@@ -360,7 +360,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if slices.Contains(c.TrustedSockets, "") {
 		return c, errors.New("tokenauth: Options.TrustedSockets has an empty name")
 	}
-	if !isToken(c.ProxyHeader) {
+	if !wire.IsToken(c.ProxyHeader) {
 		return c, fmt.Errorf("tokenauth: Options.ProxyHeader is %q, must be the name of one header", c.ProxyHeader)
 	}
 	c.ProxyHeader = http.CanonicalHeaderKey(c.ProxyHeader)
@@ -381,14 +381,6 @@ func mainModule() string {
 		return ""
 	}
 	return info.Main.Path
-}
-
-// isToken reports whether s is a token (RFC 9110 §5.6.2), as a header name must
-// be.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
-	})
 }
 
 // clone returns a copy that shares no slices with o.
