@@ -116,7 +116,8 @@
 //	                 role, client       warn   a user or a client tried something that it may not do
 //	                 expired, invalid,
 //	                 no_credentials,
-//	                 malformed          debug  alert on a rate of "invalid" far above the usual
+//	                 malformed,
+//	                 cross_site         debug  alert on a rate of "invalid" far above the usual
 //	introspected     -, or a reason     debug  - (the reason says why the token is not active)
 //	revoked          -, user, client,
 //	                 all                info   - (without a reason: one token, which was stored)

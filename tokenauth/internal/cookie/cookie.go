@@ -90,9 +90,9 @@ func (a Attributes) Read(r *http.Request) (value string, n int) {
 func find(lines []string, name string) (value string, n int) {
 	for _, line := range lines {
 		for pair := range strings.SplitSeq(line, ";") {
-			key, text, _ := strings.Cut(pair, "=")
-			if strings.Trim(key, " \t") == name {
-				value = strings.Trim(text, " \t")
+			key, text, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			if strings.TrimRight(key, " \t") == name {
+				value = text
 				n++
 			}
 		}
