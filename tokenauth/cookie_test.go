@@ -148,7 +148,7 @@ func TestCookieHasNoPrefixOnLoopbackHTTPOnly(t *testing.T) {
 		{host: "[::1]", bare: true},
 		{host: "[::1]:8080", bare: true},
 		{host: "localhost:5173", header: http.Header{"Origin": {"http://localhost:5173"}}, bare: true},
-		{host: "localhost", header: http.Header{"X-Real-Ip": {"192.0.2.1"}}, bare: true}, // says nothing about TLS
+		{host: "localhost", header: http.Header{"X-Real-Ip": {"192.0.2.1"}}, bare: true}, // also set by proxies without TLS
 		{host: ""},
 		{host: "app.example.com"},
 		{host: "localhost.example.com"},
