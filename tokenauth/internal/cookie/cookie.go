@@ -36,10 +36,10 @@ func (a Attributes) Check() error {
 	return fmt.Errorf("Cookie.SameSite is %d, must be Lax, Strict, None or zero", a.SameSite)
 }
 
-// prefixed returns the name with a prefix that makes browsers enforce the
+// Prefixed returns the name with a prefix that makes browsers enforce the
 // attributes (RFC 6265bis §4.1.3). A page of another host below the same domain
 // cannot set a cookie whose name begins with __Host-.
-func (a Attributes) prefixed() string {
+func (a Attributes) Prefixed() string {
 	if a.Domain == "" && cmp.Or(a.Path, "/") == "/" {
 		return "__Host-" + a.Name
 	}
@@ -57,7 +57,7 @@ func (a Attributes) Write(w http.ResponseWriter, r *http.Request, value string, 
 		panic("tokenauth/place: " + err.Error())
 	}
 	c := &http.Cookie{
-		Name: a.prefixed(), Value: value, Domain: a.Domain, Path: cmp.Or(a.Path, "/"),
+		Name: a.Prefixed(), Value: value, Domain: a.Domain, Path: cmp.Or(a.Path, "/"),
 		MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: cmp.Or(a.SameSite, http.SameSiteLaxMode),
 	}
 	if isLocal(r) {
@@ -78,7 +78,7 @@ func (a Attributes) Read(r *http.Request) (value string, n int) {
 	if len(lines) == 0 {
 		return "", 0
 	}
-	if value, n = find(lines, a.prefixed()); n == 0 && isLocal(r) {
+	if value, n = find(lines, a.Prefixed()); n == 0 && isLocal(r) {
 		value, n = find(lines, a.Name)
 	}
 	return value, n
