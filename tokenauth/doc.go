@@ -31,7 +31,8 @@
 // [FromContext]. The package ginadapter does the same for Gin.
 //
 // [Options] configures the lifetime of tokens, the cache, throttling, logging
-// and more. [Options.Devices] lets a user be signed in on several devices at the
+// and more. [Options.Places] lets guards find the token in a cookie or in another
+// header. [Options.Devices] lets a user be signed in on several devices at the
 // same time. [Service.RevokeUser] ends a user's tokens, for example after a
 // password change.
 //
