@@ -26,17 +26,25 @@ func varyBy(h http.Header, names string, alone []string) {
 		h["Vary"] = alone
 		return
 	}
-	vary := strings.Join(lines, ", ")
-	present := func(name string) bool {
-		for other := range strings.SplitSeq(vary, ",") {
+	var missing []string
+	for name := range strings.SplitSeq(names, ", ") {
+		if !varies(lines, name) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		h["Vary"] = []string{strings.Join(append(slices.Clone(lines), missing...), ", ")}
+	}
+}
+
+// varies reports whether the lines of a Vary header have the name or "*".
+func varies(lines []string, name string) bool {
+	for _, line := range lines {
+		for other := range strings.SplitSeq(line, ",") {
 			if other = strings.TrimSpace(other); other == "*" || strings.EqualFold(other, name) {
 				return true
 			}
 		}
-		return false
 	}
-	missing := slices.DeleteFunc(strings.Split(names, ", "), present)
-	if len(missing) > 0 {
-		h["Vary"] = []string{vary + ", " + strings.Join(missing, ", ")}
-	}
+	return false
 }
