@@ -211,6 +211,7 @@ func TestGuardsRefuseCookiesFromOtherSites(t *testing.T) {
 	storage, finds := countFinds()
 	auth := withCookie(t, storage, tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	accessToken := issue(t, auth, alice(), "web")
+	w.expect(t, "issued 17 alice web")
 	sites := []struct {
 		name   string
 		header http.Header
