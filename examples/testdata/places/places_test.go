@@ -72,7 +72,7 @@ func TestBrowserAndApp(t *testing.T) {
 			return string(body)
 		}
 		own := http.Header{"Origin": {server.URL}, "Sec-Fetch-Site": {"same-origin"}}
-		other := http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}
+		other := http.Header{"Origin": {base.Scheme + "://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}
 		const credentials = "name=alice&password=correct+horse"
 		const me = `{"name":"alice"}`
 
