@@ -45,6 +45,9 @@ func (s *Service) pass(r *http.Request, t *Token, e *evidence, accessToken strin
 	if a := lastAuthorized(r.Context()); a != nil && a.service == s && a.token == t && a.isOf(r) {
 		return r
 	}
+	if e != nil {
+		accessToken = "" // it is not one of this Service
+	}
 	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, [...]string{"private", s.places.Vary()}, accessToken})
 }
 

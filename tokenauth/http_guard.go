@@ -121,16 +121,11 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 	if refusal.Status >= http.StatusInternalServerError || errors.Is(refusal.Err, errCrossSite) {
 		return nil, refusal
 	}
-	a := lastAuthorized(r.Context())
-	switch {
-	case a != nil && a.token != nil:
-		// The token in the context does not belong to this request. Either a
+	if a := lastAuthorized(r.Context()); a != nil && (a.token != nil || a.service != s) || s.options.Places != nil {
+		// A token in the context does not belong to this request. Either a
 		// guard of another Service put it there, or a handler made this request
 		// with the context of an earlier request. So hide the token from the
-		// handler.
-		r = r.WithContext(&authorized{Context: r.Context(), service: s})
-	case a != nil && a.service != s, s.options.Places != nil:
-		// [SetCacheHeaders] takes the names for Vary from this Service.
+		// handler. [SetCacheHeaders] needs the Service for Vary.
 		r = r.WithContext(&authorized{Context: r.Context(), service: s})
 	}
 	return r, nil

@@ -283,11 +283,18 @@ func TestPresentedIsTheAccessTokenOfTheRequest(t *testing.T) {
 			}
 		}
 	}
-	r := httptest.NewRequest("GET", "/", nil)
-	r.Header.Set("Authorization", "Bearer old.one.good")
-	serve(auth.RequireBearer(handler("")), r)
+	// The token that Fallback accepts is not one of the Service, also behind a
+	// guard of another Service.
+	other := newService(t, storage, &staff{}, &tokenauth.Options{Prefix: "other_"})
+	for _, h := range []http.Handler{auth.RequireBearer(handler("")), auth.RequireBearer(other.Optional(auth.RequireBearer(handler(""))))} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer old.one.good")
+		if got := serve(h, r); got != "" {
+			t.Errorf("a token that Fallback accepts: answered %s", got)
+		}
+	}
 
-	if want := 2*len(all) + 1; len(live) != want {
+	if want := 2*len(all) + 2; len(live) != want {
 		t.Fatalf("the handler was called %d times, want %d", len(live), want)
 	}
 	token, err := auth.Validate(t.Context(), accessToken)
