@@ -7,6 +7,7 @@ go 1.26.0
 require (
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
+	github.com/coder/websocket v1.8.12
 	github.com/gin-gonic/gin v1.9.1 // Older ones have CVE-2023-29401.
 	github.com/go-sql-driver/mysql v1.8.1 // 1.8.0 has a race when a context is canceled.
 	github.com/goccy/go-yaml v1.19.2

@@ -98,6 +98,7 @@ func TestGuidesWork(t *testing.T) {
 		{"../tokenauth/password/README.md", "staff", "TestChangePassword"},
 		{"../tokenauth/README.md", "devices", "TestSignIns"},
 		{"../tokenauth/README.md", "stay", "TestStaySignedIn"},
+		{"../tokenauth/README.md", "places", "TestBrowserAndApp"},
 		{"../ginadapter/README.md", "tenant", "TestRequire"},
 		{"../ginadapter/README.md", "guests", "TestGuests"},
 	} {

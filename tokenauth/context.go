@@ -17,6 +17,9 @@ type authorized struct {
 	fallback *evidence   // nil unless Options.Fallback authenticated the request
 	refused  *refused    // nil unless the request is anonymous because its credentials were refused
 	lines    [2]string   // values for SetCacheHeaders; here to save an allocation
+	// presented is the access token; empty for an anonymous request, and if
+	// Options.Fallback authenticated the request
+	presented string
 }
 
 // isOf reports whether r is the authorized request or a copy of it that has the
@@ -92,7 +95,11 @@ func lastAuthorized(ctx context.Context) *authorized {
 // the part itself presents, or false.
 func FromContext(ctx context.Context) (Token, bool) {
 	if a := lastAuthorized(ctx); a != nil && a.token != nil {
-		return a.token.clone(), true
+		t := a.token.clone()
+		if a.presented != "" {
+			t.Presented = Secret{&a.presented}
+		}
+		return t, true
 	}
 	return Token{}, false
 }

@@ -14,7 +14,7 @@ const (
 
 // leaves are the packages that tokenauth itself may import. They must not
 // import tokenauth.
-var leaves = []string{self + "/event", self + "/throttle", self + "/internal"}
+var leaves = []string{self + "/event", self + "/place", self + "/throttle", self + "/internal"}
 
 // goList runs go list and returns the words of its output.
 func goList(t *testing.T, args ...string) []string {

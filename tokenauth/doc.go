@@ -31,7 +31,8 @@
 // [FromContext]. The package ginadapter does the same for Gin.
 //
 // [Options] configures the lifetime of tokens, the cache, throttling, logging
-// and more. [Options.Devices] lets a user be signed in on several devices at the
+// and more. [Options.Places] lets guards find the token in a cookie or in another
+// header. [Options.Devices] lets a user be signed in on several devices at the
 // same time. [Service.RevokeUser] ends a user's tokens, for example after a
 // password change.
 //
@@ -120,7 +121,8 @@
 //	                 role, client       warn   a user or a client tried something that it may not do
 //	                 expired, invalid,
 //	                 no_credentials,
-//	                 malformed          debug  alert on a rate of "invalid" far above the usual
+//	                 malformed,
+//	                 cross_site         debug  alert on a rate of "invalid" far above the usual
 //	introspected     -, or a reason     debug  - (the reason says why the token is not active)
 //	revoked          -, user, client,
 //	                 all                info   - (without a reason: one token, which was stored)

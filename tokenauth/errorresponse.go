@@ -41,8 +41,7 @@ type ErrorResponse struct {
 	// the connection, so that the rest of the body is not mistaken for the next
 	// request.
 	early bool
-	// guarded is set for a request on a protected route.
-	guarded bool
+	vary  string // headers for Vary, for a request on a protected route; or empty
 	// reported is set if the log and the observers have the refusal already,
 	// from an earlier guard of the same request.
 	reported bool
@@ -78,9 +77,7 @@ func (e *ErrorResponse) SetHeaders(h http.Header) {
 		return
 	}
 	noStore(h)
-	if e.guarded {
-		varyByAuthorization(h, nil)
-	}
+	varyBy(h, e.vary, nil)
 	maps.Copy(h, e.header)
 	if e.Challenge != "" {
 		h.Set("WWW-Authenticate", e.Challenge)
@@ -179,13 +176,21 @@ func unauthorizedClient(description string) *ErrorResponse {
 type challenges struct {
 	none, malformed, invalid, expired, replaced, insufficientScope string
 
-	basic string // for a client that must authenticate
+	malformedText string // the error_description in malformed
+	basic         string // for a client that must authenticate
 }
 
-func newChallenges(realm string) challenges {
+// newChallenges returns the values for a Service, which has places if
+// [Options.Places] is set.
+func newChallenges(realm string, places bool) challenges {
+	malformed := wire.BearerMalformed
+	if places {
+		malformed = wire.TokenTwice
+	}
 	return challenges{
 		none:              wire.BearerChallenge(realm, "", ""),
-		malformed:         wire.BearerChallenge(realm, wire.InvalidRequest, wire.BearerMalformed),
+		malformed:         wire.BearerChallenge(realm, wire.InvalidRequest, malformed),
+		malformedText:     malformed,
 		invalid:           wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenInvalid),
 		expired:           wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenExpired),
 		replaced:          wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenReplaced),

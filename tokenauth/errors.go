@@ -80,6 +80,7 @@ func (e *ThrottledError) Is(target error) bool { return target == ErrThrottled }
 var (
 	errMalformed          = errors.New("tokenauth: malformed request")
 	errNoCredentials      = errors.New("tokenauth: the request has no credentials")
+	errCrossSite          = errors.New("tokenauth: the request comes from another site, and its token is in a cookie")
 	errMissingRole        = errors.New("tokenauth: the user does not have a required role")
 	errUnauthorizedClient = errors.New("tokenauth: the client is not authorized to make this request")
 	errPanic              = errors.New("tokenauth: panic")

@@ -84,6 +84,8 @@ func reasonOf(err error, refused event.Kind) (event.Kind, event.Reason) {
 		return refused, event.ReasonInvalid
 	case errors.Is(err, errNoCredentials):
 		return refused, event.ReasonNoCredentials
+	case errors.Is(err, errCrossSite):
+		return refused, event.ReasonCrossSite
 	case errors.Is(err, errMissingRole):
 		return refused, event.ReasonRole
 	case errors.Is(err, errMalformed):

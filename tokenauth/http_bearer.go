@@ -4,26 +4,25 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
-	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/presented"
 )
 
 // authenticate returns the request with its token in the context (RFC 6750), or
 // the response that refuses the request. The caller must report a refusal to
 // [Options.Observers].
 func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) {
-	accessToken, refusal := s.bearer(r)
+	accessToken, refusal := s.presented(r)
 	foreign := s.options.Fallback != nil && s.isForeign(accessToken, refusal)
 	if a := s.decided(r.Context()); a != nil && a.isOf(r) {
 		if again := a.refused.again(r, accessToken, refusal, foreign); again != nil {
 			return nil, again
 		}
 		if a.token != nil && (foreign && a.fallback.isOf(r) || refusal == nil && s.isOf(a, accessToken)) {
-			return s.pass(r, a.token, a.fallback), nil
+			return s.pass(r, a.token, a.fallback, accessToken), nil
 		}
 	}
 	if foreign {
@@ -42,15 +41,19 @@ func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) 
 		e.setToken(token)
 		s.observe(r.Context(), &e)
 	}
-	return s.pass(r, token, nil), nil
+	return s.pass(r, token, nil, accessToken), nil
 }
 
-// pass returns the request with its token in the context.
-func (s *Service) pass(r *http.Request, t *Token, e *evidence) *http.Request {
+// pass returns the request with its token in the context. The accessToken is
+// ignored if [Options.Fallback] authenticated the request.
+func (s *Service) pass(r *http.Request, t *Token, e *evidence, accessToken string) *http.Request {
 	if a := lastAuthorized(r.Context()); a != nil && a.service == s && a.token == t && a.isOf(r) {
 		return r
 	}
-	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, nil, [...]string{"private", "Authorization"}})
+	if e != nil {
+		accessToken = "" // it is not one of this Service
+	}
+	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, nil, [...]string{"private", s.places.Vary()}, accessToken})
 }
 
 // validateGuarded calls validate. If the storage or [Options.LiveCheck] panics,
@@ -76,44 +79,27 @@ func (s *Service) decided(ctx context.Context) *authorized {
 }
 
 // isOf reports whether the token in the authorized context belongs to
-// accessToken. It compares digests, because the context does not keep the
-// access token itself.
+// accessToken. It compares digests in constant time.
 func (s *Service) isOf(a *authorized, accessToken string) bool {
 	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	return ok && a.fallback == nil && equal(&a.token.Digest, (*Digest)(&digest))
 }
 
-// bearer returns the access token in the Authorization header (RFC 6750 §2.1).
-// It ignores tokens in a query, a form or a cookie, because the host may put a
-// copy of the token there for its own use, for example for a WebSocket. An
-// empty token counts as missing, because some front ends wait for a 401 before
-// they ask the user to sign in.
-func (s *Service) bearer(r *http.Request) (accessToken string, refusal *ErrorResponse) {
-	const scheme = "Bearer"
-	lines := r.Header["Authorization"]
-	if len(lines) == 0 || len(lines) == 1 && !hasPrefixFold(lines[0], scheme) {
-		return "", s.noCredentials()
-	}
-	if len(lines) > 1 {
-		return "", s.malformed()
-	}
-	rest := lines[0][len(scheme):]
-	accessToken = strings.Trim(rest, " ")
+// presented returns the access token that the request presents in one of
+// [Options.Places]. By default it looks only at the Authorization header (RFC
+// 6750 §2.1), because the host may put a copy of the token elsewhere for its own
+// use.
+func (s *Service) presented(r *http.Request) (accessToken string, refusal *ErrorResponse) {
+	accessToken, inCookie, err := s.places.Find(r)
 	switch {
-	case rest != "" && rest[0] != ' ' && rest[0] != '\t':
-		return "", s.noCredentials() // another scheme, such as "BearerX"
-	case strings.Trim(accessToken, "\t ") == "":
-		return "", s.noCredentials()
-	case hasSeparator(accessToken):
+	case err == presented.ErrSeveral:
 		return "", s.malformed()
+	case err != nil:
+		return "", s.noCredentials()
+	case inCookie && changesState(r) && crossSite(r):
+		return "", fromAnotherSite()
 	}
 	return accessToken, nil
-}
-
-// hasSeparator reports whether s has a space, a tab or a comma. It is ten times
-// as fast as [strings.ContainsAny].
-func hasSeparator(s string) bool {
-	return strings.IndexByte(s, ' ') >= 0 || strings.IndexByte(s, '\t') >= 0 || strings.IndexByte(s, ',') >= 0
 }
 
 func (s *Service) noCredentials() *ErrorResponse {
@@ -121,7 +107,7 @@ func (s *Service) noCredentials() *ErrorResponse {
 }
 
 func (s *Service) malformed() *ErrorResponse {
-	e := invalidRequest(http.StatusBadRequest, wire.BearerMalformed)
+	e := invalidRequest(http.StatusBadRequest, s.challenges.malformedText)
 	e.Challenge = s.challenges.malformed
 	return e
 }

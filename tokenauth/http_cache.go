@@ -7,20 +7,25 @@ import "net/http"
 // call it. An adapter to another framework calls it before the handler, with
 // the request that the func from [Service.Authorizer] returned.
 //
-// It adds Authorization to Vary. If the request has a token, it also sets
-// Cache-Control to private, unless h has a Cache-Control already.
+// It adds the headers of [Options.Places] to Vary: Authorization by default. If
+// the request has a token, it also sets Cache-Control to private, unless h has a
+// Cache-Control already.
 //
-// A handler that replaces Vary must include Authorization. If a handler adds a
+// A handler that replaces Vary must include these headers. If a handler adds a
 // Cache-Control of its own, as [net/http/httputil.ReverseProxy] does, the
 // response has two Cache-Control lines. A shared cache then obeys the line with
 // private.
 func SetCacheHeaders(h http.Header, authorized *http.Request) {
 	a := lastAuthorized(authorized.Context())
-	if a == nil || a.token == nil {
-		varyByAuthorization(h, nil)
+	switch {
+	case a == nil:
+		varyBy(h, "Authorization", nil)
+		return
+	case a.token == nil:
+		varyBy(h, a.service.places.Vary(), nil)
 		return
 	}
-	varyByAuthorization(h, a.lines[1:2:2])
+	varyBy(h, a.lines[1], a.lines[1:2:2])
 	if len(h["Cache-Control"]) == 0 {
 		h["Cache-Control"] = a.lines[0:1:1]
 	}

@@ -14,13 +14,12 @@ import (
 )
 
 // isForeign reports whether [Options.Fallback] may authenticate a request.
-// Fallback may do so if the request has no bearer token, or has a bearer token
+// Fallback may do so if the request has no token in [Options.Places], or has one
 // that does not begin with [Options.Prefix].
 //
-// A request whose bearer token has the prefix never goes to Fallback, even if
-// the token is not valid. But if such a token arrives in a cookie, or without
-// the Bearer scheme, the request counts as one without a bearer token and goes
-// to Fallback.
+// A request whose token has the prefix never goes to Fallback, even if the token
+// is not valid. But if such a token arrives in a place that is not listed, such
+// as a cookie by default, the request goes to Fallback.
 func (s *Service) isForeign(accessToken string, refusal *ErrorResponse) bool {
 	if refusal != nil {
 		return errors.Is(refusal.Err, errNoCredentials)
@@ -51,7 +50,7 @@ func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http
 		e.setToken(token)
 		s.observe(r.Context(), &e)
 	}
-	return s.pass(r, token, evidenceOf(r)), nil
+	return s.pass(r, token, evidenceOf(r), ""), nil
 }
 
 // evidence holds the parts of a request from which [Options.Fallback] may have

@@ -77,7 +77,7 @@ func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, 
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
 		authorized, refusal := s.authorize(request.Complete(r), &q)
 		if refusal != nil {
-			refusal.guarded = true
+			refusal.vary = s.places.Vary()
 			if s.options.RenderError != nil {
 				refusal.render = s.render
 			}
@@ -129,14 +129,15 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 	if !errors.Is(refusal.Err, errNoCredentials) {
 		s.reportRefusal(r, refusal)
 	}
-	if refusal.Status >= http.StatusInternalServerError {
+	if refusal.Status >= http.StatusInternalServerError || errors.Is(refusal.Err, errCrossSite) {
 		return nil, refusal
 	}
 	d := s.refused(r, refusal)
 	// A token in the context does not belong to this request. Either a guard of
 	// another Service put it there, or a handler made this request with the
 	// context of an earlier request. So hide the token from the handler.
-	if a := lastAuthorized(r.Context()); d != nil || a != nil && a.token != nil {
+	// [SetCacheHeaders] needs the Service for Vary.
+	if a := lastAuthorized(r.Context()); d != nil || a != nil && (a.token != nil || a.service != s) || s.options.Places != nil {
 		r = r.WithContext(&authorized{Context: r.Context(), service: s, header: r.Header, refused: d})
 	}
 	return r, nil
@@ -149,7 +150,7 @@ func (s *Service) refused(r *http.Request, refusal *ErrorResponse) *refused {
 	if s.options.Fallback == nil && errors.Is(refusal.Err, errNoCredentials) {
 		return nil
 	}
-	accessToken, malformed := s.bearer(r)
+	accessToken, malformed := s.presented(r)
 	foreign := s.options.Fallback != nil && s.isForeign(accessToken, malformed)
 	if a := s.decided(r.Context()); a != nil && a.isOf(r) && a.refused.again(r, accessToken, malformed, foreign) != nil {
 		return nil
@@ -175,11 +176,14 @@ func (s *Service) reportRefusal(r *http.Request, refusal *ErrorResponse) {
 // other requests itself:
 //
 //   - 401 for a missing token, or a token that is not valid
-//   - 400 for a malformed Authorization header
+//   - 400 for a malformed Authorization header, or several tokens
+//   - 403 if another site's page may have made the browser send the token
+//     ([place.Cookie])
 //   - 503 if the storage, LiveCheck or Fallback failed ([Options])
 //
-// [Options.Fallback], if set, may authenticate requests without a bearer token
-// of this Service.
+// The token is in the Authorization header, or in one of [Options.Places].
+// [Options.Fallback], if set, may authenticate requests without a token of this
+// Service.
 func (s *Service) RequireBearer(next http.Handler) http.Handler {
 	return Requirement{}.Guard(s)(next)
 }
@@ -216,8 +220,9 @@ func (s *Service) RequireClient(anyOf ...string) func(http.Handler) http.Handler
 // [Requirement.Guests] to refuse such a token, and [Service.RequireBearer] on
 // routes that need a user.
 //
-// If the storage, LiveCheck or Fallback failed ([Options]), the response is
-// 503.
+// If the storage, LiveCheck or Fallback failed ([Options]), the response is 503.
+// If another site's page may have made the browser send the token, it is 403
+// ([place.Cookie]).
 func (s *Service) Optional(next http.Handler) http.Handler {
 	return Requirement{Optional: true}.Guard(s)(next)
 }

@@ -87,9 +87,10 @@ type Options struct {
 	//
 	//	Places: []place.Place{place.Scheme("Bearer"), place.Cookie{Name: "session"}}
 	//
-	// Headers come first, whatever their order in Places. The first listed header
-	// that a request has decides, valid or not: a bad token in a header never
-	// falls back to a cookie. Each place is documented in package place.
+	// Headers come first, then cookies, then the query. The first place that a
+	// request has decides, valid or not: a bad token in a header never falls back
+	// to a cookie. Each place is documented in package place. The endpoints, such
+	// as the token endpoint, do not look in Places.
 	Places []place.Place
 
 	// Realm is the realm in challenges (RFC 9110 §11.5): printable ASCII
@@ -170,8 +171,8 @@ type Options struct {
 	// it wraps. Clients never see it. Timeout limits the call.
 	LiveCheck func(context.Context, Token) error
 
-	// Fallback authenticates requests on protected routes that have no bearer
-	// token, or whose bearer token does not begin with Prefix. Use it for as
+	// Fallback authenticates requests on protected routes that have no token in
+	// one of Places, or whose token does not begin with Prefix. Use it for as
 	// long as the host still accepts older tokens or sessions. Nil means no
 	// fallback.
 	//
@@ -185,10 +186,12 @@ type Options struct {
 	// the call. After Fallback accepts a request, the Service calls LiveCheck.
 	// If LiveCheck compares [Principal.Stamp], Fallback must set it.
 	//
-	// The Service never calls Fallback for a bearer token that begins with
-	// Prefix, valid or not. It does call Fallback if such a token arrives in
-	// another place, such as a cookie or an Authorization header without a
-	// scheme. Fallback should return ErrRejected for such a token.
+	// The Service never calls Fallback for a token in one of Places that begins
+	// with Prefix, valid or not. It does call Fallback if such a token arrives in
+	// a place that is not listed. By default these are all except Authorization:
+	// Bearer. Fallback should return ErrRejected for such a token. The Service
+	// does not call it for a request that it refuses because the request comes
+	// from another site ([place.Cookie]).
 	//
 	// The [Token] of the request ([FromContext]) has only a [Principal]. Its
 	// Digest, IssuedAt and ExpiresAt are zero. A handler that renews tokens
@@ -203,7 +206,7 @@ type Options struct {
 	//
 	// On routes behind [Service.Optional], the handler must add to Vary each
 	// header that Fallback depends on, such as Cookie. For an anonymous
-	// request, the Service adds only Authorization.
+	// request, the Service adds only the headers of Places.
 	Fallback func(*http.Request) (Principal, error)
 
 	// Throttle limits password guessing. The zero value selects the defaults.
@@ -364,7 +367,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if slices.Contains(c.TrustedSockets, "") {
 		return c, errors.New("tokenauth: Options.TrustedSockets has an empty name")
 	}
-	if !isToken(c.ProxyHeader) {
+	if !wire.IsToken(c.ProxyHeader) {
 		return c, fmt.Errorf("tokenauth: Options.ProxyHeader is %q, must be the name of one header", c.ProxyHeader)
 	}
 	c.ProxyHeader = http.CanonicalHeaderKey(c.ProxyHeader)
@@ -385,14 +388,6 @@ func mainModule() string {
 		return ""
 	}
 	return info.Main.Path
-}
-
-// isToken reports whether s is a token (RFC 9110 §5.6.2), as a header name must
-// be.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
-	})
 }
 
 // clone returns a copy that shares no slices with o.

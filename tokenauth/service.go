@@ -12,6 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/clock"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/presented"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wrapper"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
@@ -23,6 +24,7 @@ type Service struct {
 	authenticator Authenticator // nil if the Service only issues and validates
 	options       Options
 	challenges    challenges
+	places        *presented.Places // from options.Places
 	timeout       deadline.Timeout
 	lookups       *lookups
 	clock         *clock.Clock     // nil if the host set Options.Now
@@ -63,11 +65,16 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	places, err := presented.Compile(options.Places)
+	if err != nil {
+		return nil, err
+	}
 	service := &Service{
 		storage:       s,
 		authenticator: a,
 		options:       options,
-		challenges:    newChallenges(options.Realm),
+		challenges:    newChallenges(options.Realm, options.Places != nil),
+		places:        places,
 		timeout:       deadline.Timeout{Duration: options.Timeout},
 		created:       time.Now(),
 	}

@@ -128,6 +128,10 @@ type Token struct {
 	// Only [Service.Tokens] sets it, and only if the Service records uses
 	// ([UseRecorder]).
 	LastSeen time.Time
+	// Presented is the access token as the request presented it, for a handler
+	// that sends it to another service. Only [FromContext] sets it. It is empty if
+	// [Options.Fallback] authenticated the request. A storage never gets it.
+	Presented Secret `json:"-"`
 }
 
 // expired reports whether the token has expired at a time in Unix seconds.

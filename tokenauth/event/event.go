@@ -69,7 +69,7 @@ const (
 	// cannot be stored.
 	ReasonInternal Reason = "internal"
 
-	// ReasonNoCredentials: the request has no bearer token.
+	// ReasonNoCredentials: the request has no access token.
 	ReasonNoCredentials Reason = "no_credentials"
 	// ReasonInvalid: the access token is malformed, unknown or revoked.
 	ReasonInvalid Reason = "invalid"
@@ -79,6 +79,9 @@ const (
 	// happens repeatedly, two processes probably use the same account, and each
 	// signs in separately.
 	ReasonReplaced Reason = "replaced"
+	// ReasonCrossSite: a page of another site may have made a browser send the
+	// request with its cookie.
+	ReasonCrossSite Reason = "cross_site"
 	// ReasonRole: the user has none of the required roles.
 	ReasonRole Reason = "role"
 

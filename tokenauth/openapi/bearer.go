@@ -83,11 +83,24 @@ func (f *facts) bearerAnswers() []namedAnswer {
 	invalid := refusal{"invalid", wire.InvalidToken, wire.TokenInvalid}
 	expired := refusal{"expired", wire.InvalidToken, wire.TokenExpired}
 	replaced := refusal{"replaced", wire.InvalidToken, wire.TokenReplaced}
+	malformed := wire.BearerMalformed
+	if f.Places != nil {
+		malformed = wire.TokenTwice
+	}
+	forbidden := object{
+		message(refusal{"role", wire.InsufficientScope, wire.RoleMissing}, wire.Denied),
+		message(refusal{"client", wire.InsufficientScope, wire.ClientNotAdmitted}, wire.Denied),
+	}
+	challenge := wwwAuthenticate("The error insufficient_scope (RFC 6750 §3.1).", refused(wire.InsufficientScope, ""))
+	if f.hasCookie() {
+		challenge[0].value = challenge[0].value.(object).set("required", false) // a request from another site gets none
+		forbidden = append(forbidden, message(refusal{"cross-site", wire.InvalidRequest, wire.FromAnotherSite}, wire.Denied))
+	}
 	answers := []namedAnswer{
 		{"400", bearerInvalidRequest, answer{
 			description: "The request has several Authorization headers or tokens.",
-			headers:     wwwAuthenticate("The error (RFC 6750 §3.1).", refused(wire.InvalidRequest, wire.BearerMalformed)),
-			examples:    object{message(refusal{"malformed", wire.InvalidRequest, wire.BearerMalformed}, wire.BearerMalformed)},
+			headers:     wwwAuthenticate("The error (RFC 6750 §3.1).", refused(wire.InvalidRequest, malformed)),
+			examples:    object{message(refusal{"malformed", wire.InvalidRequest, malformed}, malformed)},
 		}},
 		{"401", bearerUnauthorized, answer{
 			description: "The access token is missing or invalid. Sign in and try again.",
@@ -100,11 +113,8 @@ func (f *facts) bearerAnswers() []namedAnswer {
 		}},
 		{"403", bearerForbidden, answer{
 			description: "The access token is valid, but does not permit this request.",
-			headers:     wwwAuthenticate("The error insufficient_scope (RFC 6750 §3.1).", refused(wire.InsufficientScope, "")),
-			examples: object{
-				message(refusal{"role", wire.InsufficientScope, wire.RoleMissing}, wire.Denied),
-				message(refusal{"client", wire.InsufficientScope, wire.ClientNotAdmitted}, wire.Denied),
-			},
+			headers:     challenge,
+			examples:    forbidden,
 		}},
 		{"500", bearerServerError, answer{
 			description: "An internal error of the server.",

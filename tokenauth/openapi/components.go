@@ -34,10 +34,7 @@ func (f *facts) components() object {
 }
 
 func (f *facts) securitySchemes() object {
-	schemes := object{{"bearer", object{
-		{"type", "http"}, {"scheme", "bearer"},
-		{"description", "The access token (RFC 6750). Signing in on this page fills it in."},
-	}}}
+	schemes := object{{"bearer", f.tokenScheme()}}
 	if f.clients() {
 		schemes = append(schemes, member{"client", object{
 			{"type", "http"}, {"scheme", "basic"},

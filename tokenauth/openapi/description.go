@@ -222,7 +222,7 @@ func (f *facts) tags(paths object) []object {
 
 func (f *facts) introduction() string {
 	return "Sign in with a user name and a password at `" + f.mounted.Token[0] + "`. Send the access token from the response with each request:\n\n" +
-		"    Authorization: Bearer " + f.exampleToken() + "\n\n" +
+		"    " + f.tokenExample() + "\n\n" +
 		"A user has one valid token" + f.place("each") + ": each sign-in issues a new token and invalidates the previous one. " +
 		"A token is valid for " + lifetimeInWords(f.Lifetime) + "." + f.livesOn() + " It is an opaque string without readable data."
 }

@@ -71,7 +71,7 @@ var sorts = []struct {
 	{event.Validated, []event.Reason{"", event.ReasonFallback}},
 	{event.Refused, []event.Reason{
 		event.ReasonMalformed, event.ReasonNoCredentials, event.ReasonInvalid, event.ReasonExpired,
-		event.ReasonReplaced, event.ReasonRole, event.ReasonClient,
+		event.ReasonReplaced, event.ReasonRole, event.ReasonClient, event.ReasonCrossSite,
 	}},
 	{event.Introspected, []event.Reason{
 		"", event.ReasonInvalid, event.ReasonExpired, event.ReasonReplaced, event.ReasonClient,

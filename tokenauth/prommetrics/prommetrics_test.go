@@ -26,6 +26,7 @@ tokenauth_events_total{kind="introspected",reason="invalid"} 0
 tokenauth_events_total{kind="introspected",reason="replaced"} 0
 tokenauth_events_total{kind="issued",reason=""} 0
 tokenauth_events_total{kind="refused",reason="client"} 0
+tokenauth_events_total{kind="refused",reason="cross_site"} 0
 tokenauth_events_total{kind="refused",reason="expired"} 0
 tokenauth_events_total{kind="refused",reason="invalid"} 0
 tokenauth_events_total{kind="refused",reason="malformed"} 0

@@ -23,6 +23,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/place"
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
@@ -88,6 +89,7 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 			}
 			return alice, nil
 		},
+		Places:    []place.Place{place.Scheme("Bearer"), place.Cookie{Name: "token"}},
 		Devices:   &tokenauth.DeviceOptions{Parameter: "device", Max: 1},
 		Observers: []func(context.Context, tokenauth.Event){m.Observe},
 		Logger:    slog.New(slog.DiscardHandler),
@@ -189,6 +191,11 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 	happens("refused replaced", func() { h.get(h.guard, 401, "Bearer "+replaced) })
 	happens("refused role", func() { h.get(h.auth.RequireRole("Administrator")(h.guard), 403, "Bearer "+good) })
 	happens("refused client", func() { h.get(h.auth.RequireClient("mobile")(h.guard), 403, "Bearer "+good) })
+	happens("refused cross_site", func() {
+		r := httptest.NewRequest("POST", "/", nil)
+		r.Header = http.Header{"Cookie": {"__Host-token=" + good}, "Sec-Fetch-Site": {"cross-site"}}
+		h.serve(h.guard, 403, r)
+	})
 	happens("unavailable canceled", func() {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

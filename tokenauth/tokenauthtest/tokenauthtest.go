@@ -24,6 +24,7 @@ package tokenauthtest
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/bearerkit/bearerkit/storage/memory"
@@ -70,9 +71,11 @@ func New(t testing.TB, o *tokenauth.Options) *Service {
 	return s
 }
 
-// As issues an access token for the principal, puts it into the Authorization
-// header of the request, and returns the request. The principal need not be one
-// of [Service.Users].
+// As issues an access token for the principal, puts it into the request, and
+// returns the request. The principal need not be one of [Service.Users]. The
+// token is in the Authorization header, behind "Bearer". If
+// [tokenauth.Options.Places] does not list that, the token is in the first place
+// that it lists.
 //
 // At most one [tokenauth.IssueOptions] may follow, as for [Bearer]. Each call
 // replaces the user's earlier token at the same client and on the same device,
@@ -83,6 +86,7 @@ func (s *Service) As(p tokenauth.Principal, r *http.Request, o ...*tokenauth.Iss
 	if r.Header == nil {
 		r.Header = make(http.Header)
 	}
-	r.Header.Set("Authorization", Bearer(s.t, s.Service, p, o...))
+	accessToken := strings.TrimPrefix(Bearer(s.t, s.Service, p, o...), "Bearer ")
+	present(r, accessToken, s.Options().Places)
 	return r
 }

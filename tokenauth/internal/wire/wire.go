@@ -70,6 +70,8 @@ const (
 	TokenExpired      = "The access token has expired."
 	TokenReplaced     = "The access token was replaced by a newer sign-in."
 	BearerMalformed   = "The request needs one Authorization header with one bearer token."
+	TokenTwice        = "The request has several access tokens."
+	FromAnotherSite   = "The request comes from another site."
 	RoleMissing       = "The user does not have the role that this needs."
 	ClientNotAdmitted = "The access token was issued to a client that may not do this."
 )
@@ -99,6 +101,14 @@ func IntrospectionResponse() []string {
 // applies Unicode case folding.
 func HasMember(members []string, name string) bool {
 	return slices.ContainsFunc(members, func(m string) bool { return strings.EqualFold(m, name) })
+}
+
+// IsToken reports whether s is a token (RFC 9110 §5.6.2), as the name of a
+// header, a scheme or a cookie must be.
+func IsToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	})
 }
 
 // BearerChallenge returns the WWW-Authenticate header of a protected route (RFC
