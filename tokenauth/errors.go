@@ -84,6 +84,7 @@ var (
 	errUnauthorizedClient = errors.New("tokenauth: the client is not authorized to make this request")
 	errPanic              = errors.New("tokenauth: panic")
 	errForeignRow         = errors.New("the storage returned the token of another slot")
+	errEarlyCode          = errors.New("tokenauth: Credentials.Code was called before the password was right, or after Authenticate returned: verify the password first, and call Credentials.PasswordMatched")
 )
 
 // A roleError is an errMissingRole with the roles that the route needs and the

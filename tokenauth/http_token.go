@@ -73,7 +73,7 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 		wrongMethod:   wire.TokenMethod,
 		wrongEncoding: wire.SendTokenRequest,
 		required:      "grant_type",
-		known:         slices.Concat(wire.TokenParameters(), s.options.Devices.parameters()),
+		known:         slices.Concat(wire.TokenParameters(), s.options.Devices.parameters(), s.options.parameterNames()),
 	})
 	if err != nil {
 		return nil, err
@@ -152,6 +152,10 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 		case !validDeviceName(c.DeviceName):
 			return bad(wire.DeviceNameMalformed)
 		}
+	}
+	var ok bool
+	if c.Parameters, ok = s.options.furtherParameters(f.form); !ok {
+		return bad(wire.ParameterTooLong)
 	}
 	if s.options.Clients != nil {
 		c.ClientID, c.ClientSecret = f.form["client_id"], NewSecret(f.form["client_secret"])

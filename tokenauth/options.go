@@ -346,6 +346,9 @@ func (o *Options) withDefaults() (Options, error) {
 			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q twice; decoders ignore the case of names", name)
 		}
 	}
+	if err := c.checkParameters(); err != nil {
+		return c, err
+	}
 	if c.Throttle, err = c.Throttle.withDefaults(); err != nil {
 		return c, err
 	}

@@ -8,8 +8,9 @@ import (
 )
 
 // Reset ends the blocks of an account and of its user names. Earlier failures
-// no longer count, from any source. For 30 days, the limits of a source then do
-// not block the account, until it has a success or ten failures.
+// and wrong one-time codes no longer count, from any source. For 30 days, the
+// limits of a source then do not block the account, until it has a success or
+// ten failures.
 //
 // Reset uses existing fields of the counters, so that no [throttle.Storage]
 // needs to know about resets. In the all-sources counters of the account and of
@@ -19,12 +20,19 @@ import (
 func (l *Limiter) Reset(ctx context.Context, id string, userNames ...string) error {
 	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
 	var folded []throttle.Key
+	ofCodes := l.namer.codeKeys(ofAccount, id)
 	for _, name := range userNames {
 		folded = append(folded, l.namer.accountKey(ofName, fold.Name(name)))
+		ofCodes = append(ofCodes, l.namer.codeKeys(ofName, fold.Name(name))...)
 		keys = append(keys, l.namer.accountKey(asTyped, name))
 	}
 	defer l.memory.forget(folded)
 	now := l.now()
+	for _, key := range ofCodes {
+		if err := l.reset(ctx, key, throttle.Counter{}); err != nil {
+			return err
+		}
+	}
 	for _, key := range folded {
 		if err := l.reset(ctx, key, throttle.Counter{SucceededAt: now}); err != nil {
 			return err
