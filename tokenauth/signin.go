@@ -19,8 +19,9 @@ import (
 //   - [ErrRejected]: the credentials are not valid. If the password was right
 //     and the [Authenticator] gave a reason for the client, the error is a
 //     [Rejection], possibly wrapped.
-//   - [ErrThrottled], as a [ThrottledError]: too many sign-ins failed before.
-//     The credentials were not checked.
+//   - [ErrThrottled], as a [ThrottledError]: too many sign-ins failed before, so
+//     the credentials were not checked. Or too many one-time codes were wrong,
+//     so the code was not checked.
 //   - [ErrInvalidClient], if there is a [ClientRegistry]: the client is unknown
 //     or disabled, or its secret is wrong.
 //   - [ErrInvalidPrincipal]: the [Authenticator] returned a principal that
