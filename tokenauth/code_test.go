@@ -170,12 +170,12 @@ func TestWrongPasswordGetsTheSameResponseWithAnyCode(t *testing.T) {
 		check := func(when string) {
 			t.Helper()
 			for name, got := range map[string]string{
-				"no code":          dump("alice", "wrong"),
-				"an empty code":    dump("alice", "wrong", "otp", ""),
-				"a wrong code":     dump("alice", "wrong", "otp", "111111"),
-				"the right code":   dump("alice", "wrong", "otp", "123456"),
-				"another factor":   dump("alice", "wrong", "recovery", "x"),
-				"a code of nobody": dump("nobody", "wrong", "otp", "123456"),
+				"no code":         dump("alice", "wrong"),
+				"an empty code":   dump("alice", "wrong", "otp", ""),
+				"a wrong code":    dump("alice", "wrong", "otp", "111111"),
+				"the right code":  dump("alice", "wrong", "otp", "123456"),
+				"another factor":  dump("alice", "wrong", "recovery", "x"),
+				"an unknown user": dump("nobody", "wrong", "otp", "123456"),
 			} {
 				if got != want {
 					t.Errorf("%s, %s: the response is %s, want %s", when, name, got, want)
@@ -214,8 +214,8 @@ func TestWrongPasswordGetsTheSameResponseWithAnyCode(t *testing.T) {
 	})
 }
 
-// What a sign-in with the right password counts as, shown by what later sign-ins
-// get.
+// After the right password, each outcome counts as a wrong code, as a failed
+// sign-in or as nothing. The number of tries that are left shows which.
 func TestOutcomesAfterTheRightPassword(t *testing.T) {
 	t.Parallel()
 	type step = func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error)

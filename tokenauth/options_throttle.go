@@ -95,9 +95,9 @@ type ThrottleOptions struct {
 	// MaxCounters remembered blocks, and the wrong passwords for half as many
 	// names. Each of the four limits has a quarter of the counters. If a
 	// limit's counters are all in use, a new counter replaces one with few
-	// failures, so counters that block attempts stay longest. The two counts of
-	// wrong codes have as many counters again as two limits, for accounts whose
-	// password was right.
+	// failures, so counters that block attempts stay longest. Each
+	// of the two counts of wrong codes has a quarter of MaxCounters on top, which
+	// only sign-ins with the right password use.
 	MaxCounters int
 
 	// Key makes the replicas count together, in a storage that is a
