@@ -73,7 +73,7 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 		wrongMethod:   wire.TokenMethod,
 		wrongEncoding: wire.SendTokenRequest,
 		required:      "grant_type",
-		known:         slices.Concat(wire.TokenParameters(), s.options.Devices.parameters(), s.options.parameterNames()),
+		known:         slices.Concat(wire.TokenParameters(), s.options.Devices.parameters(), inLowerCase(s.options.Parameters)),
 	})
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 		}
 	}
 	var ok bool
-	if c.Parameters, ok = s.options.furtherParameters(f.form); !ok {
+	if c.Parameters, ok = furtherParameters(s.options.Parameters, f.form); !ok {
 		return bad(wire.ParameterTooLong)
 	}
 	if s.options.Clients != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func (d *codeTest) verifyPassword(from, password, code string) string {
 	case err == nil:
 		return "right"
 	case errors.As(err, &throttled):
-		return fmt.Sprint("wait ", throttled.RetryAfter.Seconds())
+		return fmt.Sprint("wait ", math.Ceil(throttled.RetryAfter.Seconds()))
 	case errors.As(err, &rejection):
 		return rejection.Code
 	}

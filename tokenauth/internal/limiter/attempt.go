@@ -31,6 +31,12 @@ type Attempt struct {
 	codes []countedCode // the one-time codes that were counted as wrong
 }
 
+// A countedCode is a one-time code that was counted as wrong.
+type countedCode struct {
+	counters throttle.Storage
+	keys     []throttle.Key
+}
+
 // Attempt returns the [Attempt] for a sign-in. It returns nil for a nil
 // [Limiter].
 func (l *Limiter) Attempt(userName, password string, from Source) *Attempt {

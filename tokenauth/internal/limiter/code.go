@@ -17,12 +17,6 @@ const (
 	codeForgiveness = 365 * 24 * time.Hour / codesPerYear
 )
 
-// A countedCode is a code that was counted as wrong.
-type countedCode struct {
-	counters throttle.Storage
-	keys     []throttle.Key
-}
-
 // CountCode counts a one-time code of the account as wrong. The caller calls it
 // after the password was right and before it verifies the code, so that neither
 // concurrent guesses nor a failing storage can exceed a limit. If the code turns
