@@ -332,7 +332,7 @@ func (c *checker) token(path, method string) {
 			call{status: 200, body: with("otp", "", "Recovery.Code", "")}, // as the page sends empty fields
 			call{status: 400, name: "long_parameter", body: with("otp", strings.Repeat("x", 1025))},
 			call{status: 400, name: "doubled_parameter", body: with("otp", "123456", "OTP", "123456")},
-			call{status: 400, name: "credentials_in_query", query: "recovery.code=x", body: with("otp", "123456")},
+			call{status: 400, name: "credentials_in_query", query: "?recovery.code=x", body: with("otp", "123456")},
 		)
 	}
 	if c.h.clients {
