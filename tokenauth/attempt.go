@@ -3,9 +3,11 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 )
@@ -15,12 +17,26 @@ import (
 type attempt struct {
 	*limiter.Attempt
 	service *Service
-	right   atomic.Bool // set once package password has accepted the password
+	right   atomic.Bool // set once the password was accepted
 
-	mu      sync.Mutex // in case an Authenticator calls CountAttempt on another goroutine
-	over    bool       // if true, CountAttempt no longer counts
-	refusal error      // the throttle's error; overrides the Authenticator's result
+	mu        sync.Mutex // in case an Authenticator calls CountAttempt or Code on another goroutine
+	over      bool       // if true, CountAttempt and Code no longer count
+	refusal   error      // the throttle's error; overrides the Authenticator's result
+	asked     bool       // Code was called
+	codes     []string   // the parameters whose codes were counted
+	outcome   limiter.Outcome
+	codesAre  codeOutcome
+	uncounted bool // the password was right, and the rejection counts as no failure
 }
+
+// codeOutcome is the result of verifying the codes of an attempt.
+type codeOutcome int
+
+const (
+	notVerified codeOutcome = iota
+	wrongCodes
+	rightCodes
+)
 
 func (s *Service) newAttempt(c *Credentials) *attempt {
 	from := limiter.Source{Addr: c.RemoteAddr, CrossSite: c.CrossSite}
@@ -114,42 +130,71 @@ func (a *attempt) refuse(err error) error {
 	return a.refusal
 }
 
+// countCode counts a one-time code as wrong, until [attempt.settle] knows
+// better. It returns a [ThrottledError] if a limit blocks the code. If the
+// request has no code in the parameter, countCode only records the call.
+func (a *attempt) countCode(ctx context.Context, parameter string, sent bool) error {
+	defer calling("the storage")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.refusal != nil:
+		return a.refusal
+	case a.over || !a.right.Load():
+		return errEarlyCode
+	}
+	a.asked = true
+	if !sent || slices.Contains(a.codes, parameter) {
+		return nil
+	}
+	if err := a.refuse(a.CountCode(ctx)); err != nil {
+		if len(a.codes) > 0 {
+			a.codesAre = wrongCodes // the caller may have verified the earlier ones
+		}
+		return err
+	}
+	a.codes = append(a.codes, parameter)
+	return nil
+}
+
+// rejected records that the [Authenticator] rejected the sign-in. If the
+// password was right and the client must send more, such as a code, the
+// rejection counts as no failure. A wrong code counts only as a wrong code, so
+// that it does not throttle the owner's password.
+func (a *attempt) rejected(withReason, withParameters bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case len(a.codes) > 0:
+		a.codesAre = wrongCodes
+	case a.asked || a.right.Load() && withReason && !withParameters:
+		a.uncounted = true
+	default:
+		a.outcome = limiter.Failed
+	}
+}
+
 // settle ends the attempt and records its outcome, even if the [Authenticator]
 // panicked. A goroutine that the Authenticator left running can no longer count
 // the attempt.
-func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
+func (a *attempt) settle(ctx context.Context) {
 	defer calling("the storage")
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.over = true
-	if o == limiter.Failed && a.right.Load() {
-		o = limiter.FailedOtherwise
+	if a.outcome == limiter.Failed && a.right.Load() {
+		a.outcome = limiter.FailedOtherwise
 	}
-	a.Settle(ctx, o)
+	a.Settle(ctx, a.outcome)
+	if a.codesAre != wrongCodes {
+		a.TakeBackCodes(ctx, a.codesAre == rightCodes)
+	}
 }
 
-// Unthrottle lets a throttled user sign in again, for example after an
-// administrator set a new password. Pass [Principal.UserID] and every name that
-// the user signs in with, as the user types it.
-//
-//   - Earlier failed sign-ins to the account no longer count, regardless of
-//     their source.
-//   - Until the user signs in, [ThrottleOptions.PerSource] does not block
-//     sign-ins to this account. This exception ends after ten failures or 30
-//     days. Anyone who knows the user name can use up the ten failures. A
-//     blocked source stays blocked for other accounts.
-//   - Unthrottle returns [ErrUnavailable] if the storage that holds the shared
-//     counters failed ([ThrottleOptions.Key]).
-//
-// Replicas that share a Key apply the reset within seconds. Without a Key, call
-// Unthrottle on each replica. With [ThrottleOptions.InsecureOff] it does
-// nothing.
-func (s *Service) Unthrottle(ctx context.Context, userID string, userNames ...string) error {
-	if s.limiter == nil {
-		return nil
+// refused sets the fields of the event of a refused or failed sign-in.
+func (a *attempt) refused(e *Event, err error) {
+	e.setError(err, event.SignInRefused)
+	if a.uncounted && e.Kind == event.SignInRefused {
+		e.Reason = ""
 	}
-	if err := s.limiter.Reset(ctx, userID, userNames...); err != nil {
-		return unavailable("throttling", err)
-	}
-	return nil
 }

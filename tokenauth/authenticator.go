@@ -10,8 +10,9 @@ import (
 // about the client that sent them. [Service.SignIn] passes them to the
 // [Authenticator].
 type Credentials struct {
-	// UserName is the name exactly as sent, with its case and spaces. Over HTTP
-	// it has 1 to 256 bytes of UTF-8 without control characters.
+	// UserName is the name exactly as sent, with its case and spaces: 1 to 256
+	// bytes of UTF-8 without control characters. The Service rejects any other
+	// name without asking the Authenticator.
 	UserName string
 	// Password is the password as sent. Over HTTP it is UTF-8 without NUL. The
 	// Service rejects a password of more than 1024 bytes, even if the
@@ -60,6 +61,16 @@ type Credentials struct {
 	attempt *attempt // nil outside of a sign-in
 }
 
+// hasParameters reports whether the request has a further parameter.
+func (c *Credentials) hasParameters() bool {
+	for _, value := range c.Parameters {
+		if value.Reveal() != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // An Authenticator authenticates a user by the user name and the password.
 // Package [github.com/bearerkit/bearerkit/tokenauth/password] has an
 // Authenticator for a user table with password hashes. A host may implement its
@@ -85,13 +96,12 @@ type Authenticator interface {
 	//   - It calls [Credentials.CountAttempt] after the account look-up, so
 	//     that failures count against the account. Without the call they count
 	//     against the user name.
-	//   - It may check more than the password, such as a one-time code from the
-	//     context. If a
+	//   - It may check more than the password, such as a one-time code. It then
+	//     first calls [Credentials.PasswordMatched], unless a
 	//     [github.com/bearerkit/bearerkit/tokenauth/password.Authenticator]
-	//     accepted the password first, each wrong code counts as a failure. Any
-	//     other Authenticator must itself limit the guesses at the code,
-	//     because the throttle does not count a failure that repeats an earlier
-	//     password ([ThrottleOptions]).
+	//     accepted the password, and reads the code with [Credentials.Code],
+	//     which limits the guesses at it. It may return a [Rejection], to tell
+	//     the client what is missing.
 	//   - It never keeps or logs the password.
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 }

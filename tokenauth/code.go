@@ -13,7 +13,34 @@ func (c Credentials) PasswordMatched() {
 }
 
 // Code returns the one-time code in the parameter, or the empty [Secret] if the
-// request has none.
+// request has none. An [Authenticator] calls it after the password was right,
+// for an account that needs a code, and then verifies the code.
+//
+// The code counts as wrong until Authenticate accepts the sign-in. Wrong codes
+// count for the account of [Credentials.CountAttempt], or else for the user
+// name, from all sources together. They have limits of their own
+// ([ThrottleOptions]), and do not count as failed sign-ins. A rejection of a
+// request without a code counts as nothing, because the client can only learn
+// from it that it must send one.
+//
+//   - If a limit blocks the account's codes, Code returns [ErrThrottled]. Do
+//     not verify the code, and return the error unchanged.
+//   - It returns [ErrUnavailable] if the code could not be counted.
+//   - It returns an error if it is called before the password was right
+//     ([Credentials.PasswordMatched]). Otherwise a stranger could use up the
+//     account's wrong codes.
+//
+// Authenticate must return [ErrRejected] or a [Rejection] for a wrong code. Any
+// other error means that the code was not verified, and then it does not count.
+// If a request has codes in several parameters, each counts.
+//
+// Outside of a sign-in, as in a unit test, Code only returns the parameter.
 func (c Credentials) Code(ctx context.Context, parameter string) (Secret, error) {
-	return c.Parameters[parameter], nil
+	code := c.Parameters[parameter]
+	if c.attempt != nil {
+		if err := c.attempt.countCode(ctx, parameter, code.Reveal() != ""); err != nil {
+			return Secret{}, err
+		}
+	}
+	return code, nil
 }

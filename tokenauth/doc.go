@@ -109,7 +109,10 @@
 //
 //	event            reason             level  what to do about it
 //	issued           -                  info   look up the "account" of a refused sign-in here to find its user
-//	sign_in_refused  credentials        warn   alert on a rate far above the usual: someone guesses passwords
+//	sign_in_refused  -                  info   - (the password was right, but something else is missing, such
+//	                                           as a one-time code)
+//	                 credentials        warn   alert on a rate far above the usual: someone guesses passwords;
+//	                                           with "rejection", the password was right
 //	                 throttled          warn   as above, but already throttled; records with the same
 //	                                           "account" are for the same user name
 //	                 client             warn   a client has an old secret, or someone guesses secrets
@@ -139,6 +142,8 @@
 //     that the client chose);
 //   - token: the first 16 digits of its digest;
 //   - account: a keyed hash of the user name that was typed;
+//   - rejection: the Code of the [Rejection], if the password was right and there
+//     is one;
 //   - error: the cause of an unavailable event;
 //   - needs_one_of and has_roles, if the user has none of the required roles:
 //     the required roles, and the user's roles;
@@ -153,9 +158,11 @@
 // cause only one record a minute. So with up to 2000 sources at a time, no
 // source waits longer than a minute for its next record.
 //
-// The Service also logs these errors, the first two within the same bounds:
+// The Service also logs these errors, the first three within the same bounds:
 //
 //   - a panic in the host's code;
+//   - a [Rejection] that cannot be sent, because its Code or Description is not
+//     valid;
 //   - a stored token that is corrupt, or an account that Lookup finds by the
 //     typed name but not by the account's own name;
 //   - a failed purge;

@@ -14,8 +14,8 @@ import (
 // and RFC 6750 §3.1. [Service.Authorizer] returns it for a refused request, and
 // [Options.RenderError] receives it.
 //
-// All fields except Err are constants or come from the configuration, so they
-// are safe to send to any client.
+// All fields except Err are constants, or come from the configuration or a
+// [Rejection], so they are safe to send to any client.
 type ErrorResponse struct {
 	// Status is the HTTP status code, from 200 to 999; any other number means
 	// 500.

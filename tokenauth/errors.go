@@ -8,8 +8,9 @@ import (
 
 var (
 	// ErrRejected means that the credentials of a sign-in are not valid, for
-	// whatever reason. [Service.SignIn] returns it, and so do an
-	// [Authenticator] and a [Rechecker].
+	// whatever reason. [Service.SignIn] and [Service.VerifyPassword] return it,
+	// and so do an [Authenticator] and a [Rechecker]. A [Rejection] is one with
+	// a reason for the client.
 	ErrRejected = errors.New("tokenauth: the user name or password is incorrect")
 
 	// ErrInvalidClient means that the client is unknown, is disabled, or did
@@ -17,9 +18,10 @@ var (
 	// registry ([Options.Clients]).
 	ErrInvalidClient = errors.New("tokenauth: invalid client")
 
-	// ErrThrottled means that too many earlier sign-ins failed.
-	// [Service.SignIn] returns it as a [ThrottledError]. The credentials were
-	// not checked, and may be valid.
+	// ErrThrottled means that too many earlier sign-ins failed, or that too many
+	// one-time codes were wrong. [Service.SignIn] returns it as a
+	// [ThrottledError]. The credentials may be valid: the password was not
+	// checked, or was right and the code was not checked.
 	ErrThrottled = errors.New("tokenauth: too many failed sign-ins")
 
 	// ErrInvalidToken means that an access token is malformed, unknown,
@@ -85,6 +87,7 @@ var (
 	errUnauthorizedClient = errors.New("tokenauth: the client is not authorized to make this request")
 	errPanic              = errors.New("tokenauth: panic")
 	errForeignRow         = errors.New("the storage returned the token of another slot")
+	errEarlyCode          = errors.New("tokenauth: Credentials.Code was called before the password was right, or after Authenticate returned: verify the password first, and call Credentials.PasswordMatched")
 )
 
 // A roleError is an errMissingRole with the roles that the route needs and the

@@ -20,12 +20,13 @@ import (
 )
 
 // sent has the values of a token request.
-type sent struct{ userName, password, device, deviceName string }
+type sent struct{ userName, password, device, deviceName, otp, recovery string }
 
 // referenceParse parses a token request rule by rule, as the contract states it. It
 // shares no code with the service. The argument devices says whether the parameter
-// "device" names the device. It returns the values, or false.
-func referenceParse(r *http.Request, body []byte, devices bool) (v sent, ok bool) {
+// "device" names the device, and further whether there are the parameters "OTP" and
+// "recovery.code". It returns the values, or false.
+func referenceParse(r *http.Request, body []byte, devices, further bool) (v sent, ok bool) {
 	if r.Method != "GET" && r.Method != "POST" {
 		return v, false
 	}
@@ -35,10 +36,12 @@ func referenceParse(r *http.Request, body []byte, devices bool) (v sent, ok bool
 		if unescaped, err := url.QueryUnescape(name); err == nil {
 			name = unescaped
 		}
-		for _, secret := range []string{"grant_type", "username", "password", "client_id", "client_secret", "token", "access_token"} {
-			if asciiLower(name) == secret {
-				return v, false
-			}
+		secrets := []string{"grant_type", "username", "password", "client_id", "client_secret", "token", "access_token"}
+		if further {
+			secrets = append(secrets, "otp", "recovery.code")
+		}
+		if slices.Contains(secrets, asciiLower(name)) {
+			return v, false
 		}
 	}
 	if len(body) > 8192 || strings.Contains(string(body[:min(4, len(body))]), "\x00") {
@@ -68,6 +71,10 @@ func referenceParse(r *http.Request, body []byte, devices bool) (v sent, ok bool
 		once = append(once, "device", "device_name")
 		v.device, v.deviceName = one("device"), one("device_name")
 	}
+	if further {
+		once = append(once, "otp", "recovery.code")
+		v.otp, v.recovery = one("otp"), one("recovery.code")
+	}
 	for _, name := range once {
 		if len(values[name]) > 1 {
 			return v, false
@@ -91,13 +98,14 @@ func referenceParse(r *http.Request, body []byte, devices bool) (v sent, ok bool
 	ok = one("grant_type") == "password" && v.userName != "" && v.password != "" && len(v.userName) <= 256 &&
 		!strings.ContainsFunc(v.userName, unicode.IsControl) &&
 		len(v.device) <= 64 && strings.IndexFunc(v.device, func(r rune) bool { return !printable(r) }) < 0 &&
+		len(v.otp) <= 1024 && len(v.recovery) <= 1024 &&
 		len(v.deviceName) <= 100 && !strings.ContainsFunc(v.deviceName, unicode.IsControl)
 	return v, ok
 }
 
 // For any bytes that a client sends, the service reads the same values as
 // referenceParse does, or refuses the request. That holds with and without the
-// parameters of a device.
+// parameters of a device, and with further parameters.
 func FuzzTokenRequest(f *testing.F) {
 	for _, seed := range []string{
 		"GET /Token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\r\ngrant_type=password&username=u&password=p%2B",
@@ -108,13 +116,15 @@ func FuzzTokenRequest(f *testing.F) {
 		"POST /Token HTTP/1.1\r\nHost: x\r\nAuthorization: Basic undefined\r\nContent-Length: 48\r\n\r\n\ufeffgrant_type=password&username=u;v&password=%zz",
 		"POST /Token?device=x HTTP/1.1\r\nHost: x\r\nContent-Length: 77\r\n\r\ngrant_type=password&username=u&password=p&Device=phone&DEVICE_NAME=Zo%C3%AB&x",
 		"POST /Token HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\ngrant_type=password&username=u&password=p&device=a&device=%0A",
+		"POST /Token HTTP/1.1\r\nHost: x\r\nContent-Length: 74\r\n\r\ngrant_type=password&username=u&password=p&otp=123456&Recovery%2ECode=a+b%01",
+		"POST /Token?recovery.code=x HTTP/1.1\r\nHost: x\r\nContent-Length: 53\r\n\r\ngrant_type=password&username=u&password=p&otp=1&OTP=1",
 		"POST /Token HTTP/1.0\r\nContent-Length: 50\r\n\r\ngrant_type=password&username=%ff&password=p&a;b=c&&",
 	} {
 		f.Add([]byte(seed))
 	}
-	var services [2]*Service
-	for i, devices := range []*DeviceOptions{nil, {Parameter: "device"}} {
-		s, err := New(listedStorage{}, anyAuthenticator{}, &Options{Devices: devices})
+	var services [3]*Service
+	for i, o := range []Options{{}, {Devices: &DeviceOptions{Parameter: "device"}}, {Parameters: []string{"OTP", "recovery.code"}}} {
+		s, err := New(listedStorage{}, anyAuthenticator{}, &o)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -132,7 +142,7 @@ func FuzzTokenRequest(f *testing.F) {
 		for i, s := range services {
 			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 			request, err := s.readTokenRequest(httptest.NewRecorder(), r)
-			want, ok := referenceParse(r, body, i == 1)
+			want, ok := referenceParse(r, body, i == 1, i == 2)
 			if err != nil {
 				// referenceParse does not check the headers that the service
 				// refuses, and accepts more kinds of Basic authentication.
@@ -143,7 +153,7 @@ func FuzzTokenRequest(f *testing.F) {
 				continue
 			}
 			c := &request.credentials
-			if got := (sent{c.UserName, c.Password.Reveal(), c.Device, c.DeviceName}); !ok || got != want {
+			if got := (sent{c.UserName, c.Password.Reveal(), c.Device, c.DeviceName, c.Parameters["OTP"].Reveal(), c.Parameters["recovery.code"].Reveal()}); !ok || got != want {
 				t.Errorf("read %q from %q, want %q, %v", got, raw, want, ok)
 			}
 			if c.ClientID != "" {

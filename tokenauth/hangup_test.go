@@ -288,6 +288,13 @@ var operations = []struct {
 		calls: "FindClient, UpdateCounters, Authenticate, UpdateCounters",
 	},
 	{
+		name: "VerifyPassword",
+		do: func(ctx context.Context, h *backedService) {
+			h.auth.VerifyPassword(ctx, h.credentials("alice", "right"))
+		},
+		calls: "look-up, UpdateCounters, hash, upgrade, UpdateCounters",
+	},
+	{
 		name: "token endpoint",
 		do: func(ctx context.Context, h *backedService) {
 			h.post(ctx, "/Token", url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"right"}})
@@ -348,7 +355,7 @@ var operations = []struct {
 	},
 	{
 		name: "Unthrottle", do: func(ctx context.Context, h *backedService) { h.auth.Unthrottle(ctx, "17", "alice") },
-		calls: "UpdateCounters, UpdateCounters, UpdateCounters",
+		calls: "UpdateCounters, UpdateCounters, UpdateCounters, UpdateCounters, UpdateCounters",
 	},
 }
 

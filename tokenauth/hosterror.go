@@ -31,10 +31,10 @@ func because(decision, cause error) error {
 }
 
 // Error returns the decision's text, followed by the cause's. If the decision
-// is [ErrRejected], it returns only the cause's text, because that usually
-// includes the text of ErrRejected.
+// is [ErrRejected] or a [Rejection], it returns only the cause's text, because
+// that usually includes the decision's.
 func (e *hostError) Error() string {
-	if e.decision == ErrRejected {
+	if errors.Is(e.decision, ErrRejected) {
 		return e.cause.Error()
 	}
 	text := e.decision.Error()

@@ -103,6 +103,7 @@ func (s *Service) askFallback(r *http.Request) (t *Token, err error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
+	p.Row = nil // as in every other token of a request
 	t = &Token{Principal: p.Clone()}
 	err = s.liveCheck(r.Context(), t)
 	if errors.Is(err, ErrInvalidToken) {

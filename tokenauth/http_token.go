@@ -93,7 +93,7 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 		wrongMethod:   wire.TokenMethod,
 		wrongEncoding: wire.SendTokenRequest,
 		required:      "grant_type",
-		known:         slices.Concat(wire.TokenParameters(), s.options.Devices.parameters()),
+		known:         slices.Concat(wire.TokenParameters(), s.options.Devices.parameters(), inLowerCase(s.options.Parameters)),
 	})
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 		return missing(wire.UserNameMissing)
 	case password == "":
 		return missing(wire.PasswordMissing)
-	case len(username) > 256:
+	case len(username) > maxUserName:
 		return bad(wire.UserNameTooLong)
 	case strings.ContainsFunc(username, unicode.IsControl):
 		return bad(wire.UserNameControls)
@@ -172,6 +172,10 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 		case !validDeviceName(c.DeviceName):
 			return bad(wire.DeviceNameMalformed)
 		}
+	}
+	var ok bool
+	if c.Parameters, ok = furtherParameters(s.options.Parameters, f.form); !ok {
+		return bad(wire.ParameterTooLong)
 	}
 	if s.options.Clients != nil {
 		c.ClientID, c.ClientSecret = f.form["client_id"], NewSecret(f.form["client_secret"])

@@ -76,9 +76,9 @@ func (s *Service) issue(ctx context.Context, p Principal, o *IssueOptions) (Issu
 	if o.Recheck && !canRecheck(s.authenticator) {
 		return IssuedToken{}, fmt.Errorf("%w: IssueOptions.Recheck needs an Authenticator that is a Rechecker, and %T is not one", ErrInvalidPrincipal, s.authenticator)
 	}
-	again := func(context.Context) error { return nil }
+	again := func(context.Context, Principal) error { return nil }
 	if o.Recheck {
-		again = func(ctx context.Context) error { return s.lookAgain(ctx, p, o.ClientID) }
+		again = func(ctx context.Context, p Principal) error { return s.lookAgain(ctx, p, o.ClientID) }
 	}
 	return s.storeAndCheck(ctx, p, destination{o.ClientID, o.Device, o.DeviceName, o.Lifetime}, again)
 }
@@ -91,12 +91,14 @@ type destination struct {
 
 // storeAndCheck stores a new token, calls again, and ends the tokens beyond the
 // bound on devices. If again or the end of such a token fails, it removes the new
-// token and returns the error.
+// token and returns the error. Only the returned token has the principal's Row.
 //
 // Once the token is stored, all steps run even if the client disconnects, so
 // that the token is removed if it must not be used.
-func (s *Service) storeAndCheck(ctx context.Context, p Principal, at destination, again func(context.Context) error) (IssuedToken, error) {
+func (s *Service) storeAndCheck(ctx context.Context, p Principal, at destination, again func(context.Context, Principal) error) (IssuedToken, error) {
 	var newest time.Time
+	row := p.Row
+	p.Row = nil
 	for try := 1; ; try++ {
 		issued, err := s.store(ctx, p, at, newest)
 		if err != nil {
@@ -104,7 +106,7 @@ func (s *Service) storeAndCheck(ctx context.Context, p Principal, at destination
 		}
 		further, cancel := deadline.Detach(ctx)
 		defer cancel()
-		if err = again(further); err == nil {
+		if err = again(further, p); err == nil {
 			newest, err = s.boundDevices(further, &issued.Token)
 		}
 		switch {
@@ -112,6 +114,7 @@ func (s *Service) storeAndCheck(ctx context.Context, p Principal, at destination
 			s.discard(context.WithoutCancel(ctx), &issued.Token)
 			return IssuedToken{}, err
 		case newest.IsZero() || try == 2:
+			issued.Token.Principal.Row = row
 			return issued, nil
 		}
 		// This token counted as older than the others and was ended. Store another

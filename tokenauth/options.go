@@ -353,6 +353,9 @@ func (o *Options) withDefaults() (Options, error) {
 			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q twice; decoders ignore the case of names", name)
 		}
 	}
+	if err := checkParameters(c.Parameters, slices.Concat(wire.TokenParameters(), c.Devices.parameters())); err != nil {
+		return c, err
+	}
 	if c.Throttle, err = c.Throttle.withDefaults(); err != nil {
 		return c, err
 	}

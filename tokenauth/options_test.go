@@ -41,6 +41,14 @@ func TestNewNamesTheInvalidOption(t *testing.T) {
 		{"attribute twice under Unicode case folding", "ResponseAttributes", Options{ResponseAttributes: []string{"task", "taſ\u212a"}}},
 		{"attribute that is not UTF-8", "ResponseAttributes", Options{ResponseAttributes: []string{"a\xff"}}},
 		{"attribute with NUL", "ResponseAttributes", Options{ResponseAttributes: []string{"a\x00"}}},
+		{"nine parameters", "Parameters", Options{Parameters: strings.Fields("a b c d e f g h i")}},
+		{"parameter without name", "Parameters", Options{Parameters: []string{"otp", ""}}},
+		{"parameter with a long name", "Parameters", Options{Parameters: []string{strings.Repeat("x", 65)}}},
+		{"parameter with a space", "Parameters", Options{Parameters: []string{"one time"}}},
+		{"parameter with an umlaut", "Parameters", Options{Parameters: []string{"ö"}}},
+		{"parameter twice, in different case", "Parameters", Options{Parameters: []string{"otp", "OTP"}}},
+		{"parameter of each request", "Parameters", Options{Parameters: []string{"Password"}}},
+		{"parameter of the device", "Parameters", Options{Parameters: []string{"device_NAME"}, Devices: &DeviceOptions{Parameter: "Device"}}},
 		{"short timeout", "Timeout", Options{Timeout: 10*time.Millisecond - 1}},
 		{"long timeout", "Timeout", Options{Timeout: time.Minute + 1}},
 		{"negative timeout", "Timeout", Options{Timeout: -1}},
@@ -79,6 +87,7 @@ func TestBoundsAreAccepted(t *testing.T) {
 		{Lifetime: time.Minute, Timeout: 10 * time.Millisecond, BodyTimeout: 100 * time.Millisecond, PurgeInterval: time.Second, Prefix: "t"},
 		{Lifetime: 365 * 24 * time.Hour, Timeout: time.Minute, BodyTimeout: time.Minute, PurgeInterval: 24 * time.Hour, Prefix: "ABCxyz0123456-_-"},
 		{Realm: " !#[]~", ResponseAttributes: []string{"roles", "issued", "sub", "a<b>", "ä"}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0")}},
+		{Parameters: append(strings.Fields("a b c d e OTP recovery.code-_1"), strings.Repeat("x", 64))},
 	} {
 		if s, err := New(anyStorage{}, anyAuthenticator{}, o); s == nil || err != nil {
 			t.Errorf("%+v: error %v, want none", o, err)
@@ -124,19 +133,19 @@ func TestOptionsAreCopied(t *testing.T) {
 	proxy := netip.MustParsePrefix("10.0.0.0/8")
 	o := &Options{
 		Lifetime: time.Hour, Prefix: "one_", Realm: "one",
-		ResponseAttributes: []string{"tenant"}, TrustedProxies: []netip.Prefix{proxy},
+		ResponseAttributes: []string{"tenant"}, TrustedProxies: []netip.Prefix{proxy}, Parameters: []string{"otp"},
 	}
 	s, err := New(anyStorage{}, anyAuthenticator{}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.ResponseAttributes[0], o.TrustedProxies[0] = "access_token", netip.Prefix{}
+	o.ResponseAttributes[0], o.TrustedProxies[0], o.Parameters[0] = "access_token", netip.Prefix{}, "password"
 	o.Lifetime, o.Prefix, o.Realm = -1, "two.", `"`
 	o.DisableGET = true
 	o.LiveCheck = func(context.Context, Token) error { return ErrRejected }
 	o.RenderError = func(http.ResponseWriter, *http.Request, *ErrorResponse) {}
 	got := s.options
-	if got.ResponseAttributes[0] != "tenant" || got.TrustedProxies[0] != proxy || got.Lifetime != time.Hour ||
+	if got.ResponseAttributes[0] != "tenant" || got.Parameters[0] != "otp" || got.TrustedProxies[0] != proxy || got.Lifetime != time.Hour ||
 		got.Prefix != "one_" || got.Realm != "one" || got.DisableGET || got.LiveCheck != nil || got.RenderError != nil {
 		t.Errorf("a later change of the host's Options changed the Service: %+v", got)
 	}

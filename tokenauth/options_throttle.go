@@ -38,6 +38,24 @@ import "fmt"
 //
 // A source is known to an account if the user signed in from it within the last
 // 30 days.
+//
+// One-time codes have limits of their own, which no option changes. They apply
+// once the password was right, to the codes that the [Authenticator] reads with
+// [Credentials.Code], for the account from all sources together:
+//
+//   - Five wrong codes in a row cause no delay. After those, each further one
+//     makes the next code wait: 1 second, then 2, 4 and so on, up to 15 minutes.
+//     A right code resets this count.
+//   - 150 wrong codes may count at a time. One of them is forgiven every 58.4
+//     hours, the 150th part of a year, so at most 300 are possible in any 365
+//     days. A right code does not reset this count. An attacker who knows the
+//     password and guesses at six digits for a year succeeds with a chance of
+//     less than 1 in 1,000, if three codes are valid at a time.
+//
+// While a limit blocks the codes of an account, the right code is refused as
+// well, with [ErrThrottled]. An attacker who knows the password can so keep the
+// owner out: the owner changes the password, and [Service.Unthrottle] resets
+// both counts. Key, Replicas and InsecureOff apply to these limits, too.
 type ThrottleOptions struct {
 	// InsecureOff turns the limits off. It is for load tests, and for hosts
 	// that have limits of their own.
@@ -77,14 +95,17 @@ type ThrottleOptions struct {
 	// MaxCounters remembered blocks, and the wrong passwords for half as many
 	// names. Each of the four limits has a quarter of the counters. If a
 	// limit's counters are all in use, a new counter replaces one with few
-	// failures, so counters that block attempts stay longest.
+	// failures, so counters that block attempts stay longest. Each
+	// of the two counts of wrong codes has a quarter of MaxCounters on top, which
+	// only sign-ins with the right password use.
 	MaxCounters int
 
 	// Key makes the replicas count together, in a storage that is a
 	// [throttle.Storage]. The key has at least 32 bytes and is the same on all
 	// replicas. Keep it secret: counters are named by a keyed hash of the user
 	// name, and users sometimes type their password there. The zero [Secret]
-	// means that each process counts on its own.
+	// means that each process counts on its own, and that a restart resets all
+	// counts, also those of wrong codes.
 	Key Secret
 
 	// Replicas is the number of processes that share the limits. While the

@@ -34,15 +34,27 @@ type Principal struct {
 	// methods. A storage that encodes tokens as JSON must store the stamp
 	// separately.
 	Stamp string `json:"-"`
+	// Row is the host's own record of the user, so that the host need not look
+	// the user up again after a sign-in. An [Authenticator] sets it.
+	// [Service.SignIn], [Service.Issue] and [Service.VerifyPassword] hand it
+	// back in the principal that they return. It goes nowhere else: no storage
+	// keeps it, no other func of the host gets it, the token of a request
+	// ([FromContext]) does not have it, and it is not printed.
+	Row any `json:"-"`
 }
 
-// Format implements [fmt.Formatter]. It redacts the stamp.
+// Format implements [fmt.Formatter]. It redacts the stamp, and omits the row.
 func (p Principal) Format(f fmt.State, verb rune) {
-	type principal Principal // has no Format method
+	type principal struct { // has no Format method
+		UserID, UserName string
+		Roles            []string
+		Attributes       map[string]string
+		Stamp            string
+	}
 	if p.Stamp != "" {
 		p.Stamp = redacted
 	}
-	fmt.Fprintf(f, fmt.FormatString(f, verb), principal(p))
+	fmt.Fprintf(f, fmt.FormatString(f, verb), principal{p.UserID, p.UserName, p.Roles, p.Attributes, p.Stamp})
 }
 
 // HasRole reports whether p has at least one of the roles.
@@ -67,7 +79,7 @@ func (p Principal) NumericID() (uint64, error) {
 	return id, nil
 }
 
-// Clone returns a copy that shares no memory with p.
+// Clone returns a copy that shares no memory with p, except Row.
 func (p Principal) Clone() Principal {
 	p.Roles = slices.Clone(p.Roles)
 	p.Attributes = maps.Clone(p.Attributes)

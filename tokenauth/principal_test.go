@@ -13,12 +13,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A stamp may be a password hash, so printing a value with a principal omits it
-// and prints all other fields.
-func TestStampIsNotPrinted(t *testing.T) {
+// A stamp may be a password hash, and a row may have one. So printing a value with
+// a principal omits both, and prints all other fields.
+func TestStampAndRowAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	const stamp = "$argon2id$stamp"
-	p := tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Staff"}, Attributes: map[string]string{"tenant": "north"}, Stamp: stamp}
+	p := tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Staff"}, Attributes: map[string]string{"tenant": "north"}, Stamp: stamp, Row: &struct{ Hash string }{stamp}}
 	for name, value := range map[string]any{
 		"itself":       p,
 		"pointer":      &p,
@@ -42,7 +42,7 @@ func TestStampIsNotPrinted(t *testing.T) {
 			"json": string(encoded), "text log": text.String(), "json log": structured.String(),
 		} {
 			if strings.Contains(got, "argon2id") || strings.Contains(got, fmt.Sprintf("%x", stamp)) {
-				t.Errorf("%s, %s: the stamp is printed: %s", name, how, got)
+				t.Errorf("%s, %s: the stamp or the row is printed: %s", name, how, got)
 			}
 
 			if how != "%x" && how != "%d" && (!strings.Contains(got, "alice") || !strings.Contains(got, "north")) {

@@ -6,8 +6,9 @@ const maxQuery = 8 << 10
 // query ends up in access logs (RFC 6749 §2.3.1).
 var credentialNames = []string{"grant_type", "username", "password", "client_id", "client_secret", "token", "access_token"}
 
-// longestName is the length of the longest name that queryHas looks for.
-const longestName = len("client_secret")
+// longestName is the length of the longest name that queryHas looks for. It is
+// also the maximum in [Options.Parameters].
+const longestName = 64
 
 // queryHas reports whether a raw query has a parameter with one of the names,
 // which must be in lower case. It ignores case in the query, and accepts both

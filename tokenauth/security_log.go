@@ -64,8 +64,11 @@ func (e *Event) logLevel() slog.Level {
 	case event.Unavailable:
 		return slog.LevelError
 	case event.SignInRefused:
-		if e.Reason == event.ReasonMalformed {
+		switch e.Reason {
+		case event.ReasonMalformed:
 			return slog.LevelDebug
+		case "":
+			return slog.LevelInfo
 		}
 		return slog.LevelWarn
 	case event.Refused:
@@ -131,6 +134,14 @@ func (l *securityLog) lost(ctx context.Context, p *Principal) {
 	}
 }
 
+// invalidRejection logs that the [Authenticator] returned a [Rejection] that
+// cannot be sent.
+func (l *securityLog) invalidRejection(ctx context.Context, err error) {
+	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "rejection"}, eventSource{}); ok {
+		l.logger.ErrorContext(ctx, "tokenauth: the Authenticator returned a Rejection that cannot be sent, so the response was that of a wrong password", "error", err, "suppressed", suppressed)
+	}
+}
+
 // bodyGone logs that the host's own code read all or part of a request body
 // before the endpoint could.
 func (l *securityLog) bodyGone(ctx context.Context) {
@@ -173,7 +184,7 @@ func (l *securityLog) admit(sort eventSort, from eventSource) (suppressed int, o
 // attrs returns the attributes of the event's log record, without those that
 // are unknown.
 func (e *Event) attrs(suppressed int) []slog.Attr {
-	attrs := make([]slog.Attr, 0, 11)
+	attrs := make([]slog.Attr, 0, 12)
 	attrs = append(attrs, slog.String("event", e.Kind.String()))
 	for _, field := range []struct{ key, value string }{
 		{"reason", string(e.Reason)},
@@ -195,6 +206,9 @@ func (e *Event) attrs(suppressed int) []slog.Attr {
 	}
 	if e.Kind == event.Unavailable && e.Err != nil {
 		attrs = append(attrs, slog.Any("error", e.Err))
+	}
+	if reason := (*Rejection)(nil); errors.As(e.Err, &reason) {
+		attrs = append(attrs, slog.String("rejection", reason.code()))
 	}
 	if missing := (*roleError)(nil); errors.As(e.Err, &missing) {
 		attrs = append(attrs, slog.Any("needs_one_of", missing.needed), slog.Any("has_roles", missing.has))

@@ -3,7 +3,10 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
@@ -16,9 +19,12 @@ import (
 // the user's previous token at this client, or on this device. SignIn returns
 // these errors:
 //
-//   - [ErrRejected]: the credentials are not valid.
-//   - [ErrThrottled], as a [ThrottledError]: too many sign-ins failed before.
-//     The credentials were not checked.
+//   - [ErrRejected]: the credentials are not valid. If the password was right
+//     and the [Authenticator] gave a reason for the client, the error is a
+//     [Rejection], possibly wrapped.
+//   - [ErrThrottled], as a [ThrottledError]: too many sign-ins failed before, so
+//     the credentials were not checked. Or too many one-time codes were wrong,
+//     so the code was not checked.
 //   - [ErrInvalidClient], if there is a [ClientRegistry]: the client is unknown
 //     or disabled, or its secret is wrong.
 //   - [ErrInvalidPrincipal]: the [Authenticator] returned a principal that
@@ -38,26 +44,32 @@ func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error
 func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientCredentials) (IssuedToken, error) {
 	began := time.Now()
 	e := Event{RemoteAddr: c.RemoteAddr}
-	issued, err := s.signInSteps(ctx, c, readings, &e)
+	attempt := s.newAttempt(&c)
+	issued, err := s.signInSteps(ctx, c, readings, attempt, &e)
 	if err == nil {
 		e.Kind = event.Issued
 		e.setToken(&issued.Token)
 	} else {
-		e.setError(err, event.SignInRefused)
+		attempt.refused(&e, err)
 	}
 	e.Duration = time.Since(began)
 	s.observe(ctx, &e)
 	return issued, err
 }
 
+// validUserName reports whether a user may have the name. No other name reaches
+// the [Authenticator], whoever called the Service.
+func validUserName(name string) bool {
+	return name != "" && len(name) <= maxUserName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
+}
+
+const maxUserName = 256 // bytes
+
 var errNoAuthenticator = errors.New("tokenauth.New got no Authenticator, which checks passwords")
 
 // signInSteps performs the steps of a sign-in, in order. It sets
 // [Event.Account].
-func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []clientCredentials, e *Event) (IssuedToken, error) {
-	if s.authenticator == nil {
-		return IssuedToken{}, unavailable("signing in", errNoAuthenticator)
-	}
+func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []clientCredentials, attempt *attempt, e *Event) (IssuedToken, error) {
 	client, err := s.authenticateClient(ctx, readings)
 	if err != nil {
 		return IssuedToken{}, err
@@ -66,23 +78,17 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 		c.ClientID = client.ID
 	}
 
-	attempt := s.newAttempt(&c)
 	e.Account = attempt.Account()
-	outcome := limiter.Undecided // stays Undecided after a panic
-	defer func() { attempt.settle(ctx, outcome) }()
-	if err := attempt.admit(ctx); err != nil {
+	defer attempt.settle(ctx)
+	p, err := s.authenticateUser(ctx, c, attempt)
+	if err != nil {
 		return IssuedToken{}, err
 	}
 	refuse := func(err error) (IssuedToken, error) {
 		if errors.Is(err, ErrRejected) {
-			outcome = limiter.Failed
+			attempt.outcome = limiter.Failed
 		}
 		return IssuedToken{}, err
-	}
-
-	p, err := s.authenticateUser(ctx, c, attempt)
-	if err != nil {
-		return refuse(err)
 	}
 	if !client.admits(&p) {
 		return refuse(ErrRejected)
@@ -91,33 +97,60 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	if at.lifetime == 0 && client != nil {
 		at.lifetime = client.Lifetime
 	}
-	issued, err := s.storeAndCheck(ctx, p, at, func(ctx context.Context) error {
+	issued, err := s.storeAndCheck(ctx, p, at, func(ctx context.Context, p Principal) error {
 		return s.lookAgain(ctx, p, c.ClientID)
 	})
 	if err != nil {
 		return refuse(err)
 	}
-	outcome = limiter.Succeeded
+	attempt.outcome, attempt.codesAre = limiter.Succeeded, rightCodes
 	return issued, nil
 }
 
-// authenticateUser asks the [Authenticator] to check the password. It makes
-// sure that the throttle counts the attempt before the caller learns the
-// result.
+// authenticateUser asks the [Authenticator] to check the password, unless a
+// limit blocks the attempt. It makes sure that the throttle counts the attempt
+// before the caller learns the result.
 func (s *Service) authenticateUser(ctx context.Context, c Credentials, a *attempt) (Principal, error) {
+	switch {
+	case s.authenticator == nil:
+		return Principal{}, unavailable("signing in", errNoAuthenticator)
+	case !validUserName(c.UserName):
+		return Principal{}, ErrRejected // a database may answer with an error
+	}
+	if err := a.admit(ctx); err != nil {
+		return Principal{}, err
+	}
 	p, err := s.callAuthenticator(ctx, c, a)
 	if refusal := a.authenticated(ctx, err == nil || errors.Is(err, ErrRejected)); refusal != nil {
 		return Principal{}, refusal
 	}
 	switch {
 	case errors.Is(err, ErrRejected):
-		return Principal{}, because(ErrRejected, err)
+		return Principal{}, s.rejected(ctx, &c, a, err)
 	case err != nil:
 		return Principal{}, hostFailed("the Authenticator", "ErrRejected for invalid credentials; a password.Lookup must return ErrNotFound for an unknown name", err)
 	case len(c.Password.Reveal()) > wire.MaxPassword:
+		a.outcome = limiter.Failed
 		return Principal{}, ErrRejected
 	}
 	return p, nil
+}
+
+// rejected records that the [Authenticator] rejected the sign-in, and returns
+// the error for the caller. The error is a [Rejection] only if the password was
+// right.
+func (s *Service) rejected(ctx context.Context, c *Credentials, a *attempt, err error) error {
+	var reason *Rejection
+	withReason := errors.As(err, &reason)
+	a.rejected(withReason, c.hasParameters())
+	if !withReason || !a.right.Load() {
+		return because(ErrRejected, err)
+	}
+	if invalid := reason.check(); invalid != nil {
+		s.securityLog.invalidRejection(ctx, invalid)
+		return because(ErrRejected, err)
+	}
+	return because(reason, err)
 }
 
 func (s *Service) callAuthenticator(ctx context.Context, c Credentials, a *attempt) (Principal, error) {

@@ -12,8 +12,10 @@ type Kind int
 const (
 	// Issued: the Service issued a token.
 	Issued Kind = iota + 1
-	// SignInRefused: the Service refused a sign-in. The [Reason] says why. The
-	// user and the client are not authenticated.
+	// SignInRefused: the Service refused a sign-in, or a password that the host
+	// asked for again (Service.VerifyPassword). The [Reason] says why. Without a
+	// Reason, the password was right, but something else is missing, such as a
+	// one-time code. The user and the client are not authenticated.
 	SignInRefused
 	// Validated: the access token of a request is valid. With [ReasonFallback],
 	// Options.Fallback authenticated the request.
@@ -52,14 +54,15 @@ type Reason string
 const (
 	// ReasonMalformed: the request violates the protocol.
 	ReasonMalformed Reason = "malformed"
-	// ReasonCredentials: the user is unknown, the password is wrong, or the
-	// account is disabled.
+	// ReasonCredentials: the user is unknown, the password or the one-time code
+	// is wrong, or the account is disabled.
 	ReasonCredentials Reason = "credentials"
 	// ReasonClient: the client is unknown, did not prove its secret, or may not
 	// make this request. For a [Revoked] event: all tokens of a client were
 	// revoked.
 	ReasonClient Reason = "client"
-	// ReasonThrottled: too many sign-ins failed before.
+	// ReasonThrottled: too many sign-ins failed before, or too many one-time
+	// codes were wrong.
 	ReasonThrottled Reason = "throttled"
 	// ReasonBusy: too many passwords are waiting to be hashed.
 	ReasonBusy Reason = "busy"

@@ -50,6 +50,7 @@ func TestAnswers(t *testing.T) {
 			{"clients", tokenauth.Options{Clients: registry{}, ResponseAttributes: []string{"tenant", "absent"}, Realm: "staff", Lifetime: 90 * time.Minute}, everything},
 			{"devices", tokenauth.Options{Devices: &tokenauth.DeviceOptions{Parameter: "Installation"}}, tokenauth.Endpoints{}},
 			{"clients with devices", tokenauth.Options{Clients: registry{}, Devices: &tokenauth.DeviceOptions{Parameter: "device"}}, tokenauth.Endpoints{}},
+			{"further parameters", tokenauth.Options{Clients: registry{}, Parameters: []string{"otp", "Recovery.Code"}}, everything},
 			{"POST only", tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/oauth/token"}}},
 		} {
 			t.Run(name+"/"+test.name, func(t *testing.T) {
@@ -322,6 +323,16 @@ func (c *checker) token(path, method string) {
 			call{status: 200, body: with(device, "", name, "")}, // as the page sends empty fields
 			call{status: 400, name: "device", body: with(device, strings.Repeat("x", 65))},
 			call{status: 400, name: "device_name", body: with(device, "phone", name, strings.Repeat("x", 101))},
+		)
+	}
+	if o := c.h.auth.Options(); len(o.Parameters) > 0 {
+		with := func(pairs ...string) string { return user("alice", "password") + "&" + form(pairs...) }
+		c.try(path, method,
+			call{status: 200, body: with("OTP", "123456", "recovery.code", "Zoë's")},
+			call{status: 200, body: with("otp", "", "Recovery.Code", "")}, // as the page sends empty fields
+			call{status: 400, name: "long_parameter", body: with("otp", strings.Repeat("x", 1025))},
+			call{status: 400, name: "doubled_parameter", body: with("otp", "123456", "OTP", "123456")},
+			call{status: 400, name: "credentials_in_query", query: "?recovery.code=x", body: with("otp", "123456")},
 		)
 	}
 	if c.h.clients {

@@ -81,8 +81,9 @@ func TestDescriptionIsOpenAPI(t *testing.T) {
 			&tokenauth.Options{Clients: clients, Devices: &tokenauth.DeviceOptions{Parameter: "installation"}},
 			tokenauth.Endpoints{}, nil,
 		},
-		"POST only":  {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
-		"own errors": {nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true, Paths: own()}},
+		"further parameters": {&tokenauth.Options{Parameters: []string{"otp", "recovery.code"}}, tokenauth.Endpoints{}, nil},
+		"POST only":          {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
+		"own errors":         {nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true, Paths: own()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -215,6 +216,23 @@ func TestDescribesDevices(t *testing.T) {
 		if text := fmt.Sprint(at(doc, "paths", "/Token", "post", "description")); !strings.Contains(text, test.previous) {
 			t.Errorf("got the description %s, want it to contain %s", text, test.previous)
 		}
+	}
+}
+
+// The description has the further parameters under their names as listed. Like
+// a password, a page must not show them.
+func TestDescribesFurtherParameters(t *testing.T) {
+	t.Parallel()
+	doc := document(t, mustDescribe(t, &tokenauth.Options{Parameters: []string{"otp", "Recovery.Code"}}, tokenauth.Endpoints{}, nil).JSON())
+	schema := at(doc, "components", "requestBodies", "TokenRequest", "content", "application/x-www-form-urlencoded", "schema")
+	for _, name := range []string{"otp", "Recovery.Code"} {
+		property, _ := at(schema.(map[string]any), "properties", name).(map[string]any)
+		if property["format"] != "password" || property["maxLength"] != 1024.0 {
+			t.Errorf("the parameter %s is described as %v, want the format password and at most 1024 bytes", name, property)
+		}
+	}
+	if required := fmt.Sprint(at(schema.(map[string]any), "required")); required != "[grant_type username password]" {
+		t.Errorf("the parameters %s are required, want only those of each sign-in", required)
 	}
 }
 

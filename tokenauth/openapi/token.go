@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 // tokenPaths returns the paths of the token endpoint. The operations of the first
@@ -59,7 +61,8 @@ func (f *facts) clientSecurity() []object {
 func (f *facts) signIn() string {
 	text := "Exchanges a user name and a password for an access token (RFC 6749 §4.3). The user's previous token" + f.place("this") + " becomes invalid.\n\n" +
 		"**Returns** the access token, the times of its issue and expiry, and the user. " +
-		"An unknown user, a wrong password and a disabled account get the same response.\n\n" +
+		"An unknown user, a wrong password and a disabled account get the same response. " +
+		"If the password was right, but the server needs something else, such as a one-time code, a response with status 400 may have an `error` of the server's own.\n\n" +
 		"**Authorization:** "
 	if f.clients() {
 		text += "each request names its client, either by Basic authentication with ID and secret, or by `client_id` and `client_secret` in the body, but not both. A public client has no secret and sends only `client_id`.\n\n"
@@ -96,6 +99,7 @@ func (f *facts) tokenRequest() object {
 	if f.device() != "" {
 		properties = append(properties, f.deviceProperties()...)
 	}
+	properties = append(properties, f.furtherProperties()...)
 	example := object{{"grant_type", "password"}, {"username", "username"}, {"password", "password"}}
 	return form("The user's credentials, URL-encoded.", object{
 		{"type", "object"},
@@ -126,6 +130,19 @@ func (f *facts) deviceProperties() object {
 			{"description", "A name of the device for people, of at most 100 bytes without control characters. If it is absent, the device keeps its name."},
 		}},
 	}
+}
+
+// furtherProperties returns the schemas of the parameters that
+// [tokenauth.Options.Parameters] lists. As with client_id, an empty value is
+// treated as absent.
+func (f *facts) furtherProperties() (properties object) {
+	for _, name := range f.Parameters {
+		properties = append(properties, member{name, object{
+			{"type", "string"}, {"format", "password"}, {"default", ""}, {"maxLength", wire.MaxParameter},
+			{"description", "A further parameter of this server, such as a one-time code, of at most 1024 bytes without NUL."},
+		}})
+	}
+	return properties
 }
 
 func form(description string, schema, example object) object {

@@ -39,7 +39,11 @@ func (f *facts) tokenAnswers() []namedAnswer {
 	answers = append(answers, namedAnswer{"405", "TokenMethodNotAllowed", refused("The method is not allowed.",
 		refusal{"method_not_allowed", wire.InvalidRequest, wire.TokenMethod}).with("Allow", allow(methods))})
 	answers = append(answers, f.bodyAnswers()...)
-	answers = append(answers, namedAnswer{"429", "TokenThrottled", refused("Too many sign-ins failed for this account or from this address. A correct password is throttled as well.",
+	throttled := "Too many sign-ins failed for this account or from this address. A correct password is throttled as well."
+	if len(f.Parameters) > 0 {
+		throttled += " If one-time codes are limited, too many codes for this account may have been wrong; a correct code is throttled as well."
+	}
+	answers = append(answers, namedAnswer{"429", "TokenThrottled", refused(throttled,
 		refusal{"throttled", wire.TemporarilyUnavailable, wire.Throttled}).with("Retry-After", retryAfter)})
 	return append(answers, serverErrorAnswers()...)
 }
@@ -116,6 +120,9 @@ func (f *facts) badTokenRequests() []refusal {
 			refusal{"device", wire.InvalidRequest, wire.DeviceMalformed},
 			refusal{"device_name", wire.InvalidRequest, wire.DeviceNameMalformed})
 	}
+	if len(f.Parameters) > 0 {
+		refusals = append(refusals, refusal{"long_parameter", wire.InvalidRequest, wire.ParameterTooLong})
+	}
 	if f.clients() {
 		refusals = append(refusals, invalidClient)
 	}
@@ -145,7 +152,8 @@ func (f *facts) badForms(notURLEncoded string) []refusal {
 	return refusals
 }
 
-// tokenError returns the schema of an error response (RFC 6749 §5.2).
+// tokenError returns the schema of an error response (RFC 6749 §5.2). The error
+// code is not an enum, because a [tokenauth.Rejection] has a code of the host's.
 func (f *facts) tokenError() object {
 	codes := []string{wire.InvalidRequest, wire.InvalidGrant, wire.UnsupportedGrantType, wire.TemporarilyUnavailable, wire.ServerError}
 	if f.clients() {
@@ -154,7 +162,10 @@ func (f *facts) tokenError() object {
 	return object{
 		{"type", "object"}, {"required", []string{"error", "error_description"}},
 		{"properties", object{
-			{"error", object{{"type", "string"}, {"enum", codes}, {"description", "The error code, for programs."}}},
+			{"error", object{
+				{"type", "string"}, {"minLength", 1}, {"maxLength", 64}, {"examples", codes},
+				{"description", "The error code, for programs. The token endpoint may have codes of its own, for a sign-in with the right password that needs something else."},
+			}},
 			{"error_description", object{{"type", "string"}, {"description", "The description, for people who read logs. It contains no part of the request."}}},
 		}},
 		{"additionalProperties", false},

@@ -66,7 +66,7 @@ var sorts = []struct {
 }{
 	{event.Issued, []event.Reason{""}},
 	{event.SignInRefused, []event.Reason{
-		event.ReasonMalformed, event.ReasonCredentials, event.ReasonClient, event.ReasonThrottled,
+		"", event.ReasonMalformed, event.ReasonCredentials, event.ReasonClient, event.ReasonThrottled,
 	}},
 	{event.Validated, []event.Reason{"", event.ReasonFallback}},
 	{event.Refused, []event.Reason{

@@ -38,6 +38,7 @@ tokenauth_events_total{kind="revoked",reason="all"} 0
 tokenauth_events_total{kind="revoked",reason="client"} 0
 tokenauth_events_total{kind="revoked",reason="devices"} 0
 tokenauth_events_total{kind="revoked",reason="user"} 0
+tokenauth_events_total{kind="sign_in_refused",reason=""} 0
 tokenauth_events_total{kind="sign_in_refused",reason="client"} 0
 tokenauth_events_total{kind="sign_in_refused",reason="credentials"} 0
 tokenauth_events_total{kind="sign_in_refused",reason="malformed"} 0

@@ -41,7 +41,8 @@ type host struct {
 	guard  http.Handler
 }
 
-// crowded returns ErrBusy for the user "crowd" and panics for the user "ghost".
+// crowded returns ErrBusy for the user "crowd", panics for the user "ghost", and
+// rejects the user "newcomer" with a reason.
 type crowded struct{ *tokenauthtest.Users }
 
 func (c crowded) Authenticate(ctx context.Context, credentials tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -50,6 +51,10 @@ func (c crowded) Authenticate(ctx context.Context, credentials tokenauth.Credent
 	}
 	if credentials.UserName == "ghost" {
 		panic("a bug in the host's code")
+	}
+	if credentials.UserName == "newcomer" {
+		credentials.PasswordMatched()
+		return tokenauth.Principal{}, &tokenauth.Rejection{Code: "unconfirmed", Description: "Confirm your address."}
 	}
 	return c.Users.Authenticate(ctx, credentials)
 }
@@ -164,6 +169,7 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 	}
 
 	happens("issued ", func() { h.signIn(200, "alice", "correct horse", "web") })
+	happens("sign_in_refused ", func() { h.signIn(400, "newcomer", "x", "web") })
 	happens("sign_in_refused malformed", func() { h.post(h.auth.TokenHandler(), 400, nil) })
 	happens("sign_in_refused client", func() { h.signIn(400, "alice", "correct horse", "unknown") })
 	happens("sign_in_refused credentials", func() { h.signIn(400, "bob", "wrong", "web") })

@@ -29,21 +29,28 @@ type Storage interface {
 	UpdateCounters(ctx context.Context, keys []Key, change func([]Counter)) error
 }
 
-// A Key names a [Counter]. The first byte is the kind of the counter: 0 for an
-// account from one source, 1 for an account from all sources, 2 for a source,
-// and 3 for an IPv6 /48. The other bytes are a keyed hash of the account, the
-// source, or both.
+// A Key names a [Counter]. The first byte is the kind of the counter. The other
+// bytes are a keyed hash of the account, the source, or both. The kinds are:
+//
+//   - 0 for an account from one source,
+//   - 1 for an account from all sources,
+//   - 2 for a source,
+//   - 3 for an IPv6 /48,
+//   - 4 for wrong one-time codes of an account in a row,
+//   - 5 for wrong one-time codes of an account in a year.
 type Key [16]byte
 
 // A Counter counts sign-in attempts. The zero value has counted none. Times are
 // Unix milliseconds.
 type Counter struct {
-	// Failures is the number of failed attempts. An account's count starts
-	// again at its last success; any other count starts again after the earlier
-	// failures have expired. Failures is negative while an account has attempts
-	// left that Service.Unthrottle granted.
+	// Failures is the number of failed attempts. An account's count, and that
+	// of its codes in a row, starts again at the last success; any other count
+	// starts again after the earlier failures have expired. Failures is
+	// negative while an account has attempts left that Service.Unthrottle
+	// granted.
 	Failures int64
-	// FailedAt is the time of the last failure.
+	// FailedAt is the time of the last failure. For kind 5 it is the time from
+	// which failures are forgiven.
 	FailedAt int64
 	// Pending counts the attempts in progress.
 	Pending int64
@@ -60,6 +67,9 @@ const (
 	successMemory = 30 * 24 * time.Hour  // how long a success from a source counts
 	pendingMemory = time.Minute          // how long an attempt in progress counts if its process died
 	forgiveness   = 15 * time.Minute     // how long until one failure of a source is forgiven
+
+	yearMemory      = 365 * 24 * time.Hour
+	codeForgiveness = yearMemory / 150 // how long until one wrong code of a year is forgiven
 )
 
 // counts returns for how many milliseconds after the last failure the failures
@@ -72,6 +82,8 @@ func (c Counter) counts(k Key) int64 {
 		// Failures are forgiven at the rate at which a throttled source may try again,
 		// so a guesser gains nothing by pausing.
 		return min(c.Failures, int64(longMemory/forgiveness)) * forgiveness.Milliseconds()
+	case 5:
+		return min(c.Failures, int64(yearMemory/codeForgiveness)) * codeForgiveness.Milliseconds()
 	}
 	return longMemory.Milliseconds()
 }
@@ -89,8 +101,10 @@ func (c Counter) ExpiresAt(k Key) int64 {
 //   - For an account from one source, failures count for a day after the last
 //     failure. If there was a success, failures count for at least 30 days
 //     after that success.
-//   - For an account from all sources, failures count for 100 days after the
-//     last one.
+//   - For an account from all sources, and for codes in a row, failures count
+//     for 100 days after the last one.
+//   - For codes in a year, one failure is forgiven every 58.4 hours, which is
+//     the 150th part of 365 days.
 func (c Counter) FailuresNow(k Key, now int64) int64 {
 	switch {
 	case k[0] == 0 && c.SucceededLately(now):
@@ -99,6 +113,8 @@ func (c Counter) FailuresNow(k Key, now int64) int64 {
 		return 0
 	case k[0] == 2 || k[0] == 3:
 		return c.Failures - max(0, now-c.FailedAt)/forgiveness.Milliseconds()
+	case k[0] == 5:
+		return c.Failures - max(0, now-c.FailedAt)/codeForgiveness.Milliseconds()
 	}
 	return c.Failures
 }

@@ -9,13 +9,15 @@ import (
 
 const day = 24 * time.Hour
 
+const codeForgiven = 365 * day / 150
+
 // A storage may drop a counter that no longer counts. An account's counter
 // counts for 100 days. A source's counter counts for a much shorter time,
 // because there can be very many sources.
 func TestCountersExpireByLayer(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UnixMilli()
-	for layer, want := range []time.Duration{day, 100 * day, 15 * time.Minute, 15 * time.Minute, 100 * day} {
+	for layer, want := range []time.Duration{day, 100 * day, 15 * time.Minute, 15 * time.Minute, 100 * day, codeForgiven, 100 * day} {
 		key := throttle.Key{byte(layer)}
 		c := throttle.Counter{Failures: 1, FailedAt: now}
 		end := now + want.Milliseconds()
@@ -58,6 +60,33 @@ func TestFailuresOfASourceAreForgivenOneByOne(t *testing.T) {
 		if got := c.FailuresNow(key, now-day.Milliseconds()); got != failures {
 			t.Errorf("of %d failures, %d count after the clock was set back, want all", failures, got)
 		}
+	}
+}
+
+// The counter of codes in a year loses one failure every 58.4 hours, and all of
+// 150 in 365 days.
+func TestCodesOfAYearAreForgivenOneByOne(t *testing.T) {
+	t.Parallel()
+	now := time.Now().UnixMilli()
+	key := throttle.Key{5}
+	for _, failures := range []int64{1, 7, 150} {
+		c := throttle.Counter{Failures: failures, FailedAt: now}
+		for _, n := range []int64{0, 1, 5, 149, 150} {
+			at := now + n*codeForgiven.Milliseconds()
+			if got, want := c.FailuresNow(key, at), max(0, failures-n); got != want {
+				t.Errorf("of %d wrong codes, %d count after %d intervals, want %d", failures, got, n, want)
+			}
+			if got, want := c.FailuresNow(key, at-1), min(failures, max(0, failures-n+1)); got != want {
+				t.Errorf("of %d wrong codes, %d count just before %d intervals, want %d", failures, got, n, want)
+			}
+		}
+		if end := c.ExpiresAt(key); end != now+failures*codeForgiven.Milliseconds() {
+			t.Errorf("%d wrong codes expire after %v", failures, time.Duration(end-now)*time.Millisecond)
+		}
+	}
+	corrupt := throttle.Counter{Failures: 1 << 60, FailedAt: now}
+	if end := corrupt.ExpiresAt(key); end != now+(365*day).Milliseconds() {
+		t.Errorf("a corrupt counter expires after %v, want a year", time.Duration(end-now)*time.Millisecond)
 	}
 }
 

@@ -26,6 +26,15 @@ type Attempt struct {
 	turnAt   int64            // when it got its turn to repeat a wrong password; 0 if never
 	earlier  []earlier
 	lost     []lostBegin
+
+	id    string        // the ID of the account; "" if only the user name is known
+	codes []countedCode // the one-time codes that were counted as wrong
+}
+
+// A countedCode is a one-time code that was counted as wrong.
+type countedCode struct {
+	counters throttle.Storage
+	keys     []throttle.Key
 }
 
 // Attempt returns the [Attempt] for a sign-in. It returns nil for a nil
@@ -106,8 +115,8 @@ func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error
 		return nil
 	}
 	is := ofNoAccount
-	if found {
-		is = ofAnAccount
+	if a.id = ""; found {
+		is, a.id = ofAnAccount, id
 	}
 	keys := a.names.byAccount(id, found)
 	if a.counters != nil && a.keys[0] == keys[0] {

@@ -21,6 +21,9 @@ const (
 	account                 // an account, or a name, from all sources
 	fromSource              // an IPv4 address or IPv6 /64, for all accounts
 	fromWide                // an IPv6 /48, for all accounts
+	codes                   // wrong one-time codes of an account since a right one
+	codesOfYear             // wrong one-time codes of an account in a year
+	layers                  // the number of layers
 )
 
 // A Source is where a sign-in comes from.

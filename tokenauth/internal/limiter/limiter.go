@@ -10,6 +10,9 @@
 //     turn back and waits for their outcomes.
 //   - [Attempt.Settle] replaces the pending count with the outcome.
 //
+// [Attempt.CountCode] limits the guesses at a one-time code, once the password
+// was right.
+//
 // The comments of this package use these words:
 //
 //   - A source is an IPv4 address or an IPv6 /64. A network is an IPv4 address

@@ -17,7 +17,7 @@ type localCounters struct {
 	max int // the maximum size of each map
 	// counters has the failures and the pending attempts for each key. The
 	// index is the layer.
-	counters [len(limits{})]map[throttle.Key]throttle.Counter
+	counters [layers]map[throttle.Key]throttle.Counter
 	// successes has [throttle.Counter.SucceededAt] for each key. It has its own
 	// maximum, so that clients that only fail cannot evict the sources from
 	// which an account's owner signs in.
@@ -112,7 +112,7 @@ func (l *localCounters) putSuccess(key throttle.Key, s success) {
 				return cmp.Compare(l.successes[a].at, l.successes[b].at)
 			}))
 		}
-		if len(l.successes) >= l.max*len(l.counters) {
+		if len(l.successes) >= l.max*len(limits{}) {
 			l.dropOldestSuccess()
 		}
 		l.sources[s.account] = append(l.sources[s.account], key)

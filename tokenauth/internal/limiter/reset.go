@@ -8,8 +8,9 @@ import (
 )
 
 // Reset ends the blocks of an account and of its user names. Earlier failures
-// no longer count, from any source. For 30 days, the limits of a source then do
-// not block the account, until it has a success or ten failures.
+// and wrong one-time codes no longer count, from any source. For 30 days, the
+// limits of a source then do not block the account, until it has a success or
+// ten failures.
 //
 // Reset uses existing fields of the counters, so that no [throttle.Storage]
 // needs to know about resets. In the all-sources counters of the account and of
@@ -19,28 +20,39 @@ import (
 func (l *Limiter) Reset(ctx context.Context, id string, userNames ...string) error {
 	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
 	var folded []throttle.Key
+	ofCodes := [][]throttle.Key{l.namer.codeKeys(ofAccount, id)}
 	for _, name := range userNames {
 		folded = append(folded, l.namer.accountKey(ofName, fold.Name(name)))
+		ofCodes = append(ofCodes, l.namer.codeKeys(ofName, fold.Name(name)))
 		keys = append(keys, l.namer.accountKey(asTyped, name))
 	}
 	defer l.memory.forget(folded)
 	now := l.now()
+	for _, keys := range ofCodes {
+		if err := l.reset(ctx, keys, throttle.Counter{}); err != nil {
+			return err
+		}
+	}
 	for _, key := range folded {
-		if err := l.reset(ctx, key, throttle.Counter{SucceededAt: now}); err != nil {
+		if err := l.reset(ctx, []throttle.Key{key}, throttle.Counter{SucceededAt: now}); err != nil {
 			return err
 		}
 	}
 	for _, key := range keys {
-		if err := l.reset(ctx, key, throttle.Counter{Failures: -helpedTries, FailedAt: now, SucceededAt: now}); err != nil {
+		if err := l.reset(ctx, []throttle.Key{key}, throttle.Counter{Failures: -helpedTries, FailedAt: now, SucceededAt: now}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *Limiter) reset(ctx context.Context, key throttle.Key, to throttle.Counter) error {
-	reset := func(c []throttle.Counter) { c[0] = to }
-	if err := l.local.UpdateCounters(ctx, []throttle.Key{key}, reset); err != nil || l.Shared == nil {
+func (l *Limiter) reset(ctx context.Context, keys []throttle.Key, to throttle.Counter) error {
+	reset := func(c []throttle.Counter) {
+		for i := range c {
+			c[i] = to
+		}
+	}
+	if err := l.local.UpdateCounters(ctx, keys, reset); err != nil || l.Shared == nil {
 		return err
 	}
 	call, cancel, err := l.Timeout.Call(ctx)
@@ -48,5 +60,5 @@ func (l *Limiter) reset(ctx context.Context, key throttle.Key, to throttle.Count
 		return err
 	}
 	defer cancel()
-	return l.Shared.UpdateCounters(call, []throttle.Key{key}, reset)
+	return l.Shared.UpdateCounters(call, keys, reset)
 }

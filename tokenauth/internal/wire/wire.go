@@ -55,6 +55,7 @@ const (
 	BodyCompressed         = "The body must not be compressed."
 	AuthorizationMalformed = "The Authorization header is malformed, or there are several."
 	ClientTwice            = "The client is named by Basic authentication or in the body, not by both."
+	ParameterTooLong       = "A parameter has more than 1024 bytes."
 	DeviceMalformed        = "The device must be 1 to 64 bytes of printable ASCII."
 	DeviceNameMalformed    = "The name of the device must be at most 100 bytes without control characters."
 	TokenMethod            = "The token endpoint does not answer this method."
@@ -79,6 +80,10 @@ const (
 // MaxPassword is the maximum length of a password in bytes. The Service rejects
 // a longer password instead of truncating it.
 const MaxPassword = 1024
+
+// MaxParameter is the maximum length of a further parameter in bytes
+// (Options.Parameters).
+const MaxParameter = 1024
 
 // Denied is the "Message" that ASP.NET Web API sends when it refuses a request.
 // Clients of Web API services know this text.

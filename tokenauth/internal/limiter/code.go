@@ -1,0 +1,142 @@
+package limiter
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+const (
+	freeCodes    = 5   // the number of consecutive wrong codes that cause no wait
+	codesPerYear = 150 // the maximum of the counter in the layer codesOfYear
+	// codeForgiveness is how long it takes until that counter forgives one wrong
+	// code. [throttle.Counter.FailuresNow] knows the same interval.
+	codeForgiveness = 365 * 24 * time.Hour / codesPerYear
+)
+
+// CountCode counts a one-time code of the account as wrong. The caller calls it
+// after the password was right and before it verifies the code, so that neither
+// concurrent guesses nor a failing storage can exceed a limit. If the code turns
+// out to be right, [Attempt.TakeBackCodes] undoes the count. An attempt with
+// several codes calls CountCode for each of them.
+//
+// It returns a [BlockedError] if one of these limits blocks the code:
+//
+//   - Five wrong codes in a row cause no wait. Each further one makes the next
+//     code wait, at first 1 second, then twice as long each time, up to 15
+//     minutes.
+//   - 150 wrong codes may be counted at a time, and one is forgiven every 58.4
+//     hours. So there are at most 300 in any 365 days. A right code does not
+//     reset this count.
+func (a *Attempt) CountCode(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
+	l := a.limiter
+	keys := l.namer.codeKeys(ofName, a.names.folded)
+	if a.id != "" {
+		keys = l.namer.codeKeys(ofAccount, a.id)
+	}
+	counters, replicas := throttle.Storage(l.local), 1
+	if l.Shared != nil {
+		counters = l.Shared
+	}
+	wait, err := a.countCode(ctx, counters, keys, replicas)
+	if err != nil && counters == l.Shared && !deadline.Ended(ctx) {
+		l.report(err)
+		counters = l.local
+		wait, err = a.countCode(ctx, counters, keys, l.Replicas)
+	}
+	switch {
+	case err != nil:
+		return err
+	case wait > 0:
+		return &BlockedError{wait}
+	}
+	a.codes = append(a.codes, countedCode{counters, keys})
+	return nil
+}
+
+func (a *Attempt) countCode(ctx context.Context, counters throttle.Storage, keys []throttle.Key, replicas int) (wait time.Duration, err error) {
+	l := a.limiter
+	call, cancel, err := l.Timeout.Call(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
+	now := l.now()
+	inARow := limit{free: int64(max(1, freeCodes/replicas)), longest: 15 * time.Minute}
+	err = counters.UpdateCounters(call, keys, func(c []throttle.Counter) {
+		wait = fullFor(c[1], keys[1], int64(max(1, codesPerYear/replicas)), now)
+		if len(a.codes) == 0 { // codes of one attempt do not block each other
+			blocked, _ := inARow.judge(keys[0], c[0], now)
+			wait = max(wait, blocked)
+		}
+		if wait == 0 {
+			c[0], c[1] = failed(c[0], keys[0], now), spend(c[1], keys[1], 1, now)
+		}
+	})
+	return wait, err
+}
+
+// TakeBackCodes undoes what [Attempt.CountCode] counted, because the codes were
+// right or were not verified. If right is true, the account's wrong codes in a
+// row end. If the storage fails, the codes stay counted.
+func (a *Attempt) TakeBackCodes(ctx context.Context, right bool) {
+	if a == nil {
+		return
+	}
+	for _, code := range a.codes {
+		err := a.update(ctx, code.counters, code.keys, func(c []throttle.Counter) {
+			now := a.limiter.now()
+			c[0], c[1] = spend(c[0], code.keys[0], -1, now), spend(c[1], code.keys[1], -1, now)
+			if right {
+				c[0] = throttle.Counter{}
+			}
+		})
+		if err != nil {
+			a.limiter.report(err)
+		}
+	}
+	a.codes = nil
+}
+
+// codeKeys returns the keys of the counters of an account's codes: those in a
+// row, and those of a year.
+func (n namer) codeKeys(of, value string) []throttle.Key {
+	return []throttle.Key{n.key(codes, of, netip.Prefix{}, false, value), n.key(codesOfYear, of, netip.Prefix{}, false, value)}
+}
+
+// fullFor returns how long it takes until the counter of a year has room for one
+// more code, but at most [MaxWait].
+func fullFor(c throttle.Counter, key throttle.Key, room, now int64) time.Duration {
+	switch over := c.FailuresNow(key, now) - room; {
+	case over < 0:
+		return 0
+	case over > 0:
+		return MaxWait
+	}
+	since := time.Duration(max(0, now-c.FailedAt)) * time.Millisecond
+	return min(codeForgiveness-since%codeForgiveness, MaxWait)
+}
+
+// spend returns the [throttle.Counter] after n more wrong codes, or after n
+// fewer if n is negative. In the counter of a year, FailedAt moves on by whole
+// intervals only. If it were the time of the last wrong code, each wrong code
+// would restart the interval, and an owner with a typo every other day would be
+// forgiven nothing.
+func spend(c throttle.Counter, key throttle.Key, n, now int64) throttle.Counter {
+	left := c.FailuresNow(key, now)
+	switch {
+	case left+n <= 0:
+		return throttle.Counter{}
+	case left == 0:
+		return throttle.Counter{Failures: n, FailedAt: now}
+	}
+	c.FailedAt += (c.Failures - left) * codeForgiveness.Milliseconds()
+	c.Failures = left + n
+	return c
+}
