@@ -33,6 +33,8 @@ type Principal struct {
 	// methods. A storage that encodes tokens as JSON must store the stamp
 	// separately.
 	Stamp string `json:"-"`
+	// Row is the host's own record of the user, as the [Authenticator] set it.
+	Row any `json:"-"`
 }
 
 // Format implements [fmt.Formatter]. It redacts the stamp.
