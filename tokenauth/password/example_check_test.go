@@ -56,8 +56,8 @@ func ExampleOptions_check() {
 			fmt.Println(text+":", rejection.Description)
 		case errors.Is(err, tokenauth.ErrRejected):
 			fmt.Println(text + ": no reason")
-		default:
-			fmt.Println(text+": error", err)
+		case err == nil:
+			fmt.Println(text + ": signed in")
 		}
 	}
 	signIn("battery staple")
@@ -67,5 +67,5 @@ func ExampleOptions_check() {
 	// Output:
 	// battery staple: no reason
 	// correct horse: Confirm your e-mail address first.
-	// correct horse: error <nil>
+	// correct horse: signed in
 }
