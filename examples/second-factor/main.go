@@ -44,7 +44,7 @@ func main() {
 // run serves until the context is canceled. It then waits up to 10 seconds for
 // the requests in progress.
 func run(ctx context.Context, logger *slog.Logger, port int, file string) error {
-	db, err := openDatabase(gormlite.Open("file:"+file+"?_pragma=busy_timeout(1000)&_pragma=journal_mode(wal)&_txlock=immediate"), logger)
+	db, err := openDatabase(openFile(file), logger)
 	if err != nil {
 		return err
 	}
@@ -85,6 +85,10 @@ func run(ctx context.Context, logger *slog.Logger, port int, file string) error 
 	})
 	work.Go(func() error { return s.auth.Run(ctx) })
 	return work.Wait()
+}
+
+func openFile(file string) gorm.Dialector {
+	return gormlite.Open("file:" + file + "?_pragma=busy_timeout(1000)&_pragma=journal_mode(wal)&_txlock=immediate")
 }
 
 // openDatabase opens a database whose log has no values of statements, which may be
