@@ -112,7 +112,8 @@ func TestCheckDecidesBeforeTheUpgrade(t *testing.T) {
 	}
 }
 
-// Check is told of the timeout, but not of a client that disconnects.
+// The context of Check ends after the timeout, and not when the client
+// disconnects.
 func TestCheckEndsAfterTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
