@@ -29,7 +29,7 @@ func (s *service) beginFactor(c *gin.Context) {
 	case begun.Error != nil:
 		s.refuse(c, begun.Error)
 	case begun.RowsAffected == 0:
-		c.JSON(http.StatusConflict, gin.H{"error": "remove the second factor first"})
+		writeError(c, http.StatusConflict, "factor_on", factorOn)
 	default:
 		c.Header("Cache-Control", "no-store")
 		c.JSON(http.StatusOK, gin.H{"secret": key.Secret(), "url": key.String()}) // show the URL as a QR code
@@ -55,19 +55,23 @@ func (s *service) confirmFactor(c *gin.Context) {
 }
 
 // removeFactor handles POST /api/factor/remove. If the factor is on, verify has
-// asked for a code.
+// asked for a code. It removes no factor that was turned on since then.
 func (s *service) removeFactor(c *gin.Context) {
 	user, _, ok := s.verify(c)
 	if !ok {
 		return
 	}
-	err := s.db.WithContext(c.Request.Context()).Model(&User{}).Where("id = ?", user.ID).
-		Updates(map[string]any{"totp_secret": "", "totp_on": false, "totp_step": 0}).Error
-	if err != nil {
-		s.refuse(c, err)
-		return
+	removed := s.db.WithContext(c.Request.Context()).Model(&User{}).
+		Where("id = ? AND totp_on = ?", user.ID, user.TOTPOn).
+		Updates(map[string]any{"totp_secret": "", "totp_on": false, "totp_step": 0})
+	switch {
+	case removed.Error != nil:
+		s.refuse(c, removed.Error)
+	case removed.RowsAffected == 0:
+		writeError(c, http.StatusConflict, "factor_on", factorOn)
+	default:
+		c.Status(http.StatusNoContent)
 	}
-	c.Status(http.StatusNoContent)
 }
 
 // verify reads the caller's password and code from the body, and checks them as a
@@ -77,7 +81,7 @@ func (s *service) verify(c *gin.Context) (user User, code string, ok bool) {
 	var body struct{ Password, OTP string }
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 8<<10)
 	if err := c.ShouldBindJSON(&body); err != nil {
-		c.JSON(http.StatusBadRequest, gin.H{"error": "send a JSON object with password and otp"})
+		writeError(c, http.StatusBadRequest, "invalid_request", "Send a JSON object with password and otp.")
 		return User{}, "", false
 	}
 	token, _ := ginadapter.From(c)
@@ -106,5 +110,11 @@ func (s *service) refuse(c *gin.Context, err error) {
 		s.logger.ErrorContext(c.Request.Context(), "request failed", "route", c.FullPath(), "error", err)
 	}
 	e.SetHeaders(c.Writer.Header())
-	c.JSON(e.Status, gin.H{"error": e.Code, "error_description": e.Description})
+	writeError(c, e.Status, e.Code, e.Description)
+}
+
+const factorOn = "The second factor is on. Remove it with a code first."
+
+func writeError(c *gin.Context, status int, code, description string) {
+	c.JSON(status, gin.H{"error": code, "error_description": description})
 }

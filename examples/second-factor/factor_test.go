@@ -47,7 +47,7 @@ func TestFactor(t *testing.T) {
 
 		// A new secret replaces none that is in use.
 		d.advance()
-		d.factor(t, 0, token, "", trialPassword, d.code(t, secret, 0)).expect(t, "a second factor beside the first", 409, "remove the second factor first")
+		d.factor(t, 0, token, "", trialPassword, d.code(t, secret, 0)).expect(t, "a second factor beside the first", 409, `"error":"factor_on"`)
 		d.factor(t, 0, token, "/remove", trialPassword, "").expect(t, "removing without a code", 400, codeRequired)
 		d.factor(t, 0, token, "/remove", trialPassword, d.code(t, secret, 0)).expect(t, "removing with a code used before", 400, wrongCode)
 		d.advance()

@@ -20,8 +20,8 @@ func main() {
 		at = at.Add(30 * time.Second)
 	}
 	code, err := totp.GenerateCode(flag.Arg(0), at)
-	if err != nil || flag.NArg() != 1 {
-		log.Fatalf("app: want one argument, a secret in base32: %v", err)
+	if err != nil {
+		log.Fatal("app: the argument must be a secret in base32: ", err)
 	}
 	fmt.Println(code)
 }
