@@ -69,7 +69,7 @@ func TestChangePassword(t *testing.T) {
 		if i == 5 {
 			want = tokenauth.ErrThrottled
 		}
-		if _, err := changePassword(ctx, db, auth, first.Token, credentials(fmt.Sprint("guess ", i)), tokenauth.NewSecret("new")); !errors.Is(err, want) {
+		if _, err := changePassword(ctx, db, auth, lookup(db), first.Token, credentials(fmt.Sprint("guess ", i)), tokenauth.NewSecret("new")); !errors.Is(err, want) {
 			t.Errorf("guess %d: got error %v, want %v", i, err, want)
 		}
 	}
@@ -86,7 +86,7 @@ func TestChangePassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := changePassword(request, db, auth, first.Token, credentials("old"), tokenauth.NewSecret("new"))
+	second, err := changePassword(request, db, auth, lookup(db), first.Token, credentials("old"), tokenauth.NewSecret("new"))
 	if err != nil || request.Err() == nil {
 		t.Fatalf("got error %v, and the client disconnected: %v; want no error, and true", err, request.Err() != nil)
 	}
