@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pquerna/otp/hotp"
+	"gorm.io/gorm"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -250,6 +251,24 @@ func TestConfirmationNeedsASecret(t *testing.T) {
 	}
 	d.factor(t, 0, token, "/confirm", trialPassword, code).expect(t, "without a secret", 400, wrongCode)
 	d.signIn(t, 0, alice, trialPassword, "").expect(t, "a sign-in afterwards", 200, `"access_token":"tat_`)
+}
+
+// A removal that needed no code does not remove a factor that is turned on
+// meanwhile.
+func TestRemovalKeepsAFactorTurnedOnMeanwhile(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, onSQLite(t))
+	token := d.signIn(t, 0, alice, trialPassword, "").member(t, "access_token")
+	secret := d.factor(t, 0, token, "", trialPassword, "").member(t, "secret")
+	meanwhile := sync.OnceFunc(func() {
+		d.factor(t, 1, token, "/confirm", trialPassword, d.code(t, secret, 0)).expect(t, "confirming meanwhile", 204, "")
+	})
+	err := d.services[0].db.Callback().Update().Before("gorm:begin_transaction").Register("meanwhile", func(*gorm.DB) { meanwhile() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.factor(t, 0, token, "/remove", trialPassword, "").expect(t, "removing without a code", 409, `"error":"factor_on"`)
+	d.signIn(t, 0, alice, trialPassword, "").expect(t, "a sign-in without a code", 400, codeRequired)
 }
 
 // A sign-in that began without a code is rejected if the factor is turned on
