@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	_ "github.com/ncruces/go-sqlite3/driver"
 	"github.com/ncruces/go-sqlite3/gormlite"
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,7 @@ func main() {
 	port := flag.Int("port", 8080, "port of 127.0.0.1 to listen on; 0 picks a free one")
 	file := flag.String("db", "second-factor.db", "SQLite `file` with all tables; several processes can share it")
 	flag.Parse()
+	gin.SetMode(gin.ReleaseMode)
 
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

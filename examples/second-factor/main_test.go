@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/pquerna/otp/totp"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -24,7 +25,10 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.ReleaseMode)
+	os.Exit(throwaway.Main(m))
+}
 
 // The responses of the token endpoint and of the routes below /api/factor.
 const (

@@ -51,7 +51,6 @@ func newService(ctx context.Context, db *gorm.DB, logger *slog.Logger) (*service
 }
 
 func (s *service) routes() http.Handler {
-	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
 	r.Use(gin.Recovery())
 	r.SetTrustedProxies(nil)
