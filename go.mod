@@ -18,6 +18,7 @@ require (
 	github.com/ncruces/go-sqlite3/gormlite v0.24.0 // 0.30.2 requires GORM 1.31.
 	github.com/pb33f/libopenapi v0.33.4
 	github.com/pb33f/libopenapi-validator v0.11.1 // 0.10.0 does not compile with libopenapi 0.33.
+	github.com/pquerna/otp v1.5.0 // Older ones can generate a secret that is only partly random.
 	github.com/prometheus/client_golang v1.19.1 // Older ones require a protobuf with CVE-2024-24786.
 	github.com/prometheus/client_model v0.5.0
 	github.com/redis/rueidis v1.0.74 // Older ones lack DedicatedClient.SetOnInvalidations.
@@ -41,6 +42,7 @@ require (
 	github.com/bahlo/generic-list-go v0.2.0 // indirect
 	github.com/basgys/goxml2json v1.1.1-0.20231018121955-e66ee54ceaad // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/boombuler/barcode v1.0.1-0.20190219062509-6c824513bacc // indirect
 	github.com/buger/jsonparser v1.1.1 // indirect
 	github.com/bytedance/sonic v1.9.1 // indirect
 	github.com/cespare/xxhash/v2 v2.2.0 // indirect

@@ -96,6 +96,7 @@ func TestGuidesWork(t *testing.T) {
 	t.Parallel()
 	for _, program := range []struct{ guide, name, test string }{
 		{"../tokenauth/password/README.md", "staff", "TestChangePassword"},
+		{"../tokenauth/password/README.md", "members", "TestSecondFactor"},
 		{"../tokenauth/README.md", "devices", "TestSignIns"},
 		{"../tokenauth/README.md", "stay", "TestStaySignedIn"},
 		{"../tokenauth/README.md", "places", "TestBrowserAndApp"},

@@ -24,5 +24,7 @@ type Options struct {
 	SpacesInNames bool
 	// Passwords configures [Users]; nil selects the defaults. If
 	// [password.Options.Upgrade] is nil, Users upgrades the hashes in its table.
+	// [password.Options.Check] gets the user's ID, name, roles and attributes in the
+	// account, whose Row is nil.
 	Passwords *password.Options
 }

@@ -44,6 +44,11 @@ type Account struct {
 	// If Stamp is empty, PasswordHash takes its place, and [Options.Upgrade] is
 	// never called for the account.
 	Stamp string
+	// Row is the host's own record of the user, such as the row that the Lookup
+	// read. [Options.Check] gets it with the account, and Authenticate and
+	// [Account.Principal] copy it to [tokenauth.Principal.Row]. It may change
+	// without ending tokens.
+	Row any
 }
 
 // A Lookup finds an account by the user name as typed. The host decides which
@@ -64,8 +69,8 @@ type Lookup func(ctx context.Context, userName string) (Account, error)
 // Options configures an [Authenticator]. Nil or the zero value selects the
 // defaults.
 type Options struct {
-	// Timeout limits each call to the [Lookup] and to Upgrade. Zero means 2
-	// seconds; the maximum is one minute.
+	// Timeout limits each call to the [Lookup], to Check and to Upgrade. Zero
+	// means 2 seconds; the maximum is one minute.
 	Timeout time.Duration
 
 	// Formats parse stored hashes in the host's own formats, such as Django's
@@ -91,6 +96,29 @@ type Options struct {
 	//     It also calls them for unknown user names and ignores the result, so
 	//     that a rejection takes the same time.
 	Formats []func(stored string) (verify func(password string) bool)
+
+	// Check decides whether a user whose password is right may sign in. It is
+	// for second factors, and for reasons such as an e-mail address that is not
+	// confirmed. The account is the one that the Lookup returned. If Check is
+	// nil, the right password is enough.
+	//
+	//   - It is called by Authenticate, before Upgrade. It is never called for an
+	//     unknown user, a wrong password or a disabled account, nor for a token
+	//     that was issued before.
+	//   - If it returns an error, Authenticate returns that error. The client
+	//     gets the reason of a [tokenauth.Rejection]. It gets the response to a
+	//     wrong password for any other [tokenauth.ErrRejected], and a 503 for
+	//     any other error.
+	//   - It reads a one-time code with [tokenauth.Credentials.Code], which
+	//     limits guesses, and returns an error of that method unchanged. It must
+	//     itself make sure that each code works only once, on all replicas.
+	//   - It must return soon after its context ends. The context does not end
+	//     when the client disconnects. Meanwhile the sign-in counts for
+	//     MaxWaiting, but does not keep others from hashing.
+	//   - If it panics, the sign-in ends in a 500 and does not count as a
+	//     failure.
+	//   - It must be safe for concurrent use.
+	Check func(ctx context.Context, a Account, c tokenauth.Credentials) error
 
 	// Upgrade stores newHash, which [Hash] made, in place of oldHash. It is
 	// called after a successful sign-in if the stored hash is not Argon2id, or
@@ -174,6 +202,7 @@ type Authenticator struct {
 	lookup   Lookup
 	timeout  *deadline.Timeout
 	formats  []format
+	check    func(context.Context, Account, tokenauth.Credentials) error      // or nil
 	upgrade  func(ctx context.Context, userID, oldHash, newHash string) error // or nil
 	gate     *gate
 	usual    verifier // a dummy hash of the default cost
@@ -210,6 +239,7 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 		lookup:   lookup,
 		timeout:  &deadline.Timeout{Duration: cmp.Or(o.Timeout, 2*time.Second)},
 		formats:  slices.Clone(o.Formats),
+		check:    o.Check,
 		gate:     newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
 		usual:    newArgon2id("a password that no account has"),
 		warnings: newWarnings(cmp.Or(o.Logger, slog.Default())),
@@ -231,7 +261,9 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 //   - the error of the [Lookup] if it failed,
 //   - the error of [tokenauth.Credentials.CountAttempt] if the sign-in is
 //     throttled or could not be counted,
-//   - the error of ctx if it ended before the password was hashed,
+//   - the error of [Options.Check], unchanged,
+//   - the error of ctx if it ended before the password was hashed, or before
+//     Check was called,
 //   - an error if this process cannot compute the hash, for example because of
 //     GODEBUG=fips140=only. An unknown user gets the same error if this process
 //     cannot compute the dummy hash.
@@ -314,7 +346,10 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		}
 		return none, tokenauth.ErrRejected
 	}
-	verified.Report(ctx) // the password matched, even if a wrapper rejects the sign-in
+	verified.Report(ctx) // the password matched, even if Check or a wrapper rejects the sign-in
+	if err := u.checkFurther(ctx, account, c); err != nil {
+		return none, err
+	}
 	if u.upgrade != nil && outdated(stored) {
 		if account.Stamp != "" {
 			u.replaceHash(ctx, account, password)
@@ -323,6 +358,20 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		}
 	}
 	return account.Principal(), nil
+}
+
+// checkFurther calls [Options.Check], if there is one. It does not call it if
+// ctx has ended, so that a client that disconnected does not use up its code.
+func (u *Authenticator) checkFurther(ctx context.Context, a Account, c tokenauth.Credentials) error {
+	if u.check == nil {
+		return nil
+	}
+	call, cancel, err := u.timeout.Call(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return u.check(call, a, c)
 }
 
 // busy logs that too many sign-ins are in progress, and returns errBusy.
@@ -408,6 +457,7 @@ func (a *Account) Principal() tokenauth.Principal {
 		Roles:      slices.Clone(a.Roles),
 		Attributes: maps.Clone(a.Attributes),
 		Stamp:      a.stamp(),
+		Row:        a.Row,
 	}
 }
 

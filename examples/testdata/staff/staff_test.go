@@ -17,7 +17,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-var address = netip.MustParseAddr("10.0.0.1")
+func credentials(password string) tokenauth.Credentials {
+	return tokenauth.Credentials{Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr("10.0.0.1")}
+}
 
 // A change of the password throttles guesses of the old one. It ends the old token
 // even if the client disconnects as soon as the password is stored.
@@ -49,7 +51,9 @@ func TestChangePassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	signIn := func(password string) (tokenauth.IssuedToken, error) {
-		return auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(password), RemoteAddr: address})
+		c := credentials(password)
+		c.UserName = "alice"
+		return auth.SignIn(ctx, c)
 	}
 	valid := func(issued tokenauth.IssuedToken) bool {
 		_, err := auth.Validate(ctx, issued.AccessToken.Reveal())
@@ -61,12 +65,11 @@ func TestChangePassword(t *testing.T) {
 	}
 
 	for i := range 6 {
-		guess := tokenauth.NewSecret(fmt.Sprint("guess ", i))
 		want := tokenauth.ErrRejected
 		if i == 5 {
 			want = tokenauth.ErrThrottled
 		}
-		if _, err := changePassword(ctx, db, auth, first.Token, address, guess, tokenauth.NewSecret("new")); !errors.Is(err, want) {
+		if _, err := changePassword(ctx, db, auth, lookup(db), first.Token, credentials(fmt.Sprint("guess ", i)), tokenauth.NewSecret("new")); !errors.Is(err, want) {
 			t.Errorf("guess %d: got error %v, want %v", i, err, want)
 		}
 	}
@@ -83,7 +86,7 @@ func TestChangePassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := changePassword(request, db, auth, first.Token, address, tokenauth.NewSecret("old"), tokenauth.NewSecret("new"))
+	second, err := changePassword(request, db, auth, lookup(db), first.Token, credentials("old"), tokenauth.NewSecret("new"))
 	if err != nil || request.Err() == nil {
 		t.Fatalf("got error %v, and the client disconnected: %v; want no error, and true", err, request.Err() != nil)
 	}
