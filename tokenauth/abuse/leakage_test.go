@@ -316,6 +316,7 @@ var leakage = []situation{
 				"go.opentelemetry.io/otel/sdk":           "tests",
 				"go.etcd.io/bbolt":                       "examples",
 				"github.com/golang-jwt/jwt/v5":           "examples",
+				"golang.org/x/net":                       "tests",
 				"golang.org/x/oauth2":                    "tests",
 				"golang.org/x/sync":                      "examples",
 				"golang.org/x/crypto":                    "argon2 and bcrypt, in package password",
