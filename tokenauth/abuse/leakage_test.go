@@ -318,6 +318,7 @@ var leakage = []situation{
 				"go.etcd.io/bbolt":                       "examples",
 				"github.com/golang-jwt/jwt/v5":           "examples",
 				"github.com/pquerna/otp":                 "examples",
+				"golang.org/x/net":                       "tests",
 				"golang.org/x/oauth2":                    "tests",
 				"golang.org/x/sync":                      "examples",
 				"golang.org/x/crypto":                    "argon2 and bcrypt, in package password",
