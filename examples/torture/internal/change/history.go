@@ -230,7 +230,7 @@ func (h *history) judge(ctx context.Context) {
 	for _, c := range h.changes {
 		last = c.answer
 	}
-	deadline := last.Add(within + slack)
+	deadline := last.Add(within + slack + h.Patience)
 	for _, t := range h.tokens {
 		if c := h.endedBy(t); c != nil {
 			for h.valid(ctx, t) {

@@ -48,10 +48,10 @@ func (c *runner) killDatabase(k *target, _ *atomic.Bool) {
 	}
 }
 
-// startServer starts the server, and tries again for 10 seconds. PostgreSQL does
+// startServer starts the server, and tries again for a minute. PostgreSQL does
 // not start while a process of the killed server still has its shared memory.
 func (c *runner) startServer() {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		err := throwaway.Outside(context.WithoutCancel(c.tb.Context()), func(tb testing.TB) { c.Backend.Server.Start(tb) })
 		if err == nil {
 			return
@@ -74,7 +74,7 @@ func (c *runner) recovered(k *target) {
 				c.Violate("%s: %s is answered %d", c.where(k), what, status)
 				return
 			}
-			if time.Since(up) > 15*recovery {
+			if time.Since(up) > 15*recovery+c.Patience {
 				c.tb.Fatalf("%s: %s is still answered %d after the maximum time", c.where(k), what, status)
 			}
 			time.Sleep(time.Millisecond)
@@ -87,7 +87,7 @@ func (c *runner) recovered(k *target) {
 	})
 	took := time.Since(up)
 	k.recover.Add(took)
-	if took > recovery {
+	if took > recovery+c.Patience {
 		c.Violate("%s: the service answered right only after %v", c.where(k), took)
 	}
 }

@@ -60,7 +60,7 @@ func (c *runner) judgeRoamers(k *target) {
 			k.exceeded++
 		}
 		status, token := r.signIn(c.service)
-		for deadline := time.Now().Add(recovery); doubtful(status) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(recovery + c.Patience); doubtful(status) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			status, token = r.signIn(c.service)
 		}
 		switch n := c.tokensOf(r); {

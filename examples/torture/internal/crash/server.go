@@ -50,7 +50,7 @@ func (b *books) connections(ctx context.Context) (ids map[int64]bool, err error)
 // awaitSilence returns when no connections are left except those of before. A server
 // may complete the last request of a killed client a moment later.
 func (b *books) awaitSilence(ctx context.Context, before map[int64]bool) error {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		now, err := b.connections(ctx)
 		if err != nil {
 			return err
@@ -60,7 +60,7 @@ func (b *books) awaitSilence(ctx context.Context, before map[int64]bool) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("crash: %d connections of the killed service are still open after 10 s", len(now))
+			return fmt.Errorf("crash: %d connections of the killed service are still open after a minute", len(now))
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (b *breaker) run(tb testing.TB, rng *rand.Rand) {
 	for len(b.faults) > 0 {
 		for _, i := range rng.Perm(len(b.faults)) {
 			// The caches fill between two faults.
-			inject.Wait(tb.Context(), rand.N(feedLease))
+			inject.Wait(tb.Context(), rand.N(leaseOf(b.Env)))
 			if b.Over() && len(b.strikes) > 0 || tb.Context().Err() != nil {
 				return
 			}
@@ -70,16 +70,16 @@ func (b *breaker) run(tb testing.TB, rng *rand.Rand) {
 	}
 }
 
-// longestFault is the maximum time of a fault. It is several leases, so that a token
-// that ends during the fault could be accepted for too long.
-const longestFault = 5 * feedLease
+// longestFault is the maximum time of a fault, in leases. It is several, so that a
+// token that ends during the fault could be accepted for too long.
+const longestFault = 5
 
 // duration draws how long a fault lasts. Some faults fit between two heartbeats.
-func duration(rng *rand.Rand) time.Duration {
+func duration(rng *rand.Rand, lease time.Duration) time.Duration {
 	if rng.IntN(2) == 0 {
-		return time.Duration(rng.Int64N(int64(feedLease) / 4))
+		return time.Duration(rng.Int64N(int64(lease) / 4))
 	}
-	return feedLease + time.Duration(rng.Int64N(int64(longestFault-feedLease)))
+	return lease + time.Duration(rng.Int64N(int64((longestFault-1)*lease)))
 }
 
 // strike injects the fault, ends it, and waits until the caches serve. It returns an
@@ -89,7 +89,8 @@ func (b *breaker) strike(ctx context.Context, rng *rand.Rand, f *inject.Fault) e
 	var following sync.WaitGroup
 	defer following.Wait()
 	defer cancel()
-	lasts := duration(rng)
+	lease := leaseOf(b.Env)
+	lasts := duration(rng, lease)
 	var witnesses []*witness
 	for n := range b.replicas {
 		if w := b.witness(ctx, rng, n, lasts); w != nil {
@@ -110,7 +111,7 @@ func (b *breaker) strike(ctx context.Context, rng *rand.Rand, f *inject.Fault) e
 	stopped := false
 	if f.Lasts > 0 {
 		for end := time.Now().Add(lasts); time.Now().Before(end) && ctx.Err() == nil; {
-			inject.Wait(ctx, min(time.Until(end), feedLease/20))
+			inject.Wait(ctx, min(time.Until(end), lease/20))
 			stopped = stopped || slices.ContainsFunc(b.replicas, func(auth *tokenauth.Service) bool { return !auth.CacheStats().FeedAlive })
 		}
 	}
@@ -162,7 +163,7 @@ func (b *breaker) during(since time.Time) (names []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.strikes {
-		if s.ended.IsZero() || s.ended.After(since.Add(-feedLease)) {
+		if s.ended.IsZero() || s.ended.After(since.Add(-leaseOf(b.Env))) {
 			names = append(names, fmt.Sprintf("%q", s.fault.Name))
 		}
 	}
@@ -173,7 +174,7 @@ func (b *breaker) during(since time.Time) (names []string) {
 func (b *breaker) section() *report.Section {
 	s := &report.Section{
 		Title: "Faults of the feed", Head: []string{"fault", "times", "stopped a cache", "served again after, at most"},
-		About: fmt.Sprintf("Each fault lasted up to %v. Within %v after it, all caches had to serve again.", longestFault, recoveryBound+b.Patience),
+		About: fmt.Sprintf("Each fault lasted up to %v. Within %v after it, all caches had to serve again.", longestFault*leaseOf(b.Env), recoveryBound+b.Patience),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -14,9 +14,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// feedLease is the lease of the caches. It is longer than the minimum, so that the
+// leaseOf returns the lease of the caches. It is longer than the minimum, so that the
 // caches serve on a busy machine.
-const feedLease = 200 * time.Millisecond
+func leaseOf(e *trial.Env) time.Duration {
+	if e.Patience > 0 {
+		return 600 * time.Millisecond
+	}
+	return 200 * time.Millisecond
+}
 
 // FeedsFits reports whether [Feeds] can break the feed of the storage.
 func FeedsFits(b *store.Backend) bool { return inject.HasFeed(b) }
@@ -27,12 +32,12 @@ func FeedsFits(b *store.Backend) bool { return inject.HasFeed(b) }
 // again.
 func Feeds(tb testing.TB, e *trial.Env) {
 	var o outcomes
-	before := e.Histories.Load()
+	before, lease := e.Histories.Load(), leaseOf(e)
 	target := inject.OpenFeed(tb, e.Backend, e.Plant != nil && e.Plant.OwnHeartbeat)
 	s := newSetting(e, &o, 1)
 	rng := rand.New(rand.NewPCG(e.Seed, 1<<33))
 	for range trial.Replicas {
-		s.add(tb, e.Planted(target.Connect(tb, nil), rng.Uint64()), &tokenauth.CacheOptions{Lease: feedLease})
+		s.add(tb, e.Planted(target.Connect(tb, nil), rng.Uint64()), &tokenauth.CacheOptions{Lease: lease})
 	}
 	ctx, cancel := context.WithCancel(tb.Context())
 	var running sync.WaitGroup
@@ -51,10 +56,10 @@ func Feeds(tb testing.TB, e *trial.Env) {
 		for n := uint64(worker); n < atOnce || !e.Over(); n += atOnce {
 			p := drawPlan(rand.New(rand.NewPCG(e.Seed, n)), fmt.Sprintf("feeds %d %d", e.Seed, n), 12*time.Millisecond)
 			p.recent = true
-			s.judge(tb, "feeds", n, p, feedLease+trial.Allowance)
+			s.judge(tb, "feeds", n, p, lease+trial.Allowance)
 		}
 	})
 	breaking.Wait()
-	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("The caches have a lease of %v, and the path on which changes reach them is broken and repaired. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", feedLease, feedLease+trial.Allowance), "all of them with faults of the feed", before))
+	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("The caches have a lease of %v, and the path on which changes reach them is broken and repaired. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", lease, lease+trial.Allowance), "all of them with faults of the feed", before))
 	e.Report.Add(b.section())
 }

@@ -47,7 +47,7 @@ func (b *breaker) follow(ctx context.Context, w *witness, fault string) {
 		for _, auth := range b.replicas { // the fault may have emptied the caches
 			auth.Validate(ctx, w.text)
 		}
-		inject.Wait(ctx, min(time.Until(end), feedLease/20))
+		inject.Wait(ctx, min(time.Until(end), leaseOf(b.Env)/20))
 	}
 	for {
 		err := w.revokedAt.Revoke(ctx, w.text)
@@ -66,7 +66,7 @@ func (b *breaker) follow(ctx context.Context, w *witness, fault string) {
 			if err != nil && !errors.Is(err, tokenauth.ErrUnavailable) || ctx.Err() != nil {
 				break
 			}
-			if late := began.Sub(ended); err == nil && late > feedLease+trial.Allowance {
+			if late := began.Sub(ended); err == nil && late > leaseOf(b.Env)+trial.Allowance {
 				b.Violate("feeds of seed %d on %s: replica %d accepts a token %v after its revocation, which was %v after the begin of %q", b.Seed, b.Backend.Name, i, late, w.after, fault)
 				break
 			}
