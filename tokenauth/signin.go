@@ -58,7 +58,7 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 }
 
 // validUserName reports whether a user may have the name. No other name reaches
-// the [Authenticator], whoever called the Service.
+// the [Authenticator], also if the host calls SignIn.
 func validUserName(name string) bool {
 	return name != "" && len(name) <= maxUserName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
