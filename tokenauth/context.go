@@ -2,6 +2,7 @@ package tokenauth
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"reflect"
 )
@@ -66,6 +67,10 @@ func (a *authorized) Value(key any) any {
 	}
 	return a.Context.Value(key)
 }
+
+// Format writes the name of the type for every verb. The other parts, such as
+// the header of the request, have the access token.
+func (a *authorized) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%T", a) }
 
 // lastAuthorized returns the authorized context that the last guard made, or
 // nil.

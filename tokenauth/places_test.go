@@ -2,6 +2,7 @@ package tokenauth_test
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -311,6 +312,29 @@ func TestPresentedIsTheAccessTokenOfTheRequest(t *testing.T) {
 	text, err := json.Marshal(live[0])
 	if printed := fmt.Sprintf("%+v %#v %s", live[0], live[0], text); err != nil || strings.Contains(printed, accessToken) || strings.Contains(string(text), "Presented") {
 		t.Errorf("the token prints as %s; error %v", printed, err)
+	}
+}
+
+// A log that prints the context of a request does not get its access token.
+func TestContextPrintsNoAccessToken(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), nil, nil)
+	accessToken := issue(t, auth, alice(), "")
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+accessToken)
+	authorized, refusal := auth.Authorizer(tokenauth.Requirement{})(r)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	ctx, cancel := context.WithCancel(authorized.Context())
+	defer cancel()
+	for _, ctx := range []context.Context{ctx, authorized.Context()} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			printed := fmt.Sprintf(verb, ctx)
+			if strings.Contains(printed, accessToken) || strings.Contains(printed, hex.EncodeToString([]byte(accessToken))) {
+				t.Errorf("%s prints %s", verb, printed)
+			}
+		}
 	}
 }
 

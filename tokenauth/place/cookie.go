@@ -22,6 +22,10 @@ import (
 // subdomain. An old browser, which sends only Origin, needs a proxy that passes
 // on the Host of the request.
 //
+// A handler that signs a user in has no guard, so it needs a check of its own,
+// such as [http.CrossOriginProtection]. Otherwise a page of another site can
+// sign its visitor in to the attacker's account.
+//
 // # Attributes
 //
 // The browser gets the cookie as __Host-NAME if Domain is empty and Path is "/".
@@ -31,9 +35,9 @@ import (
 // Some browsers ignore such a cookie over plain HTTP, also from their own
 // machine. So the name is NAME alone, without Secure and Domain, if a request
 // came over plain HTTP to localhost, a name below it, 127.0.0.0/8 or [::1], and
-// not through a proxy: it has no Forwarded or X-Forwarded-… header, and no
-// Origin that begins with https. Let the proxy in front of a service pass on the
-// Host of the request, or set one of these headers.
+// not through a proxy: it has no Forwarded or X-Forwarded-… header, and its
+// Origin, if it has one, begins with http://. Let the proxy in front of a service
+// pass on the Host of the request, or set one of these headers.
 type Cookie struct {
 	// Name is the name of the cookie, without a prefix.
 	Name string
