@@ -88,6 +88,7 @@ func TestAuthorizationHeaderDecides(t *testing.T) {
 		{[]place.Place{scheme}, []string{"Token " + accessToken + " x"}, "400"},
 		{[]place.Place{scheme}, []string{"Token"}, "401"},
 		{[]place.Place{scheme}, []string{"Token \t"}, "401"},
+		{[]place.Place{scheme}, []string{"Token \t \t"}, "401"},
 		{[]place.Place{scheme}, []string{"Tokens " + accessToken}, "401"},
 		{[]place.Place{scheme}, []string{"Bearer " + accessToken}, "401"},
 		{[]place.Place{scheme}, []string{accessToken}, "401"},
