@@ -102,7 +102,9 @@ func FromContext(ctx context.Context) (Token, bool) {
 	if a := lastAuthorized(ctx); a != nil && a.token != nil {
 		t := a.token.clone()
 		if a.presented != "" {
-			t.Presented = Secret{&a.presented}
+			// A copy, so that a token that the handler keeps does not keep the
+			// request in memory.
+			t.Presented = NewSecret(a.presented)
 		}
 		return t, true
 	}
