@@ -19,8 +19,9 @@ import (
 //
 // The browser says so with Sec-Fetch-Site, or with an Origin that is not the
 // host of the request. Each other origin counts as another site, also a
-// subdomain. An old browser, which sends only Origin, needs a proxy that passes
-// on the Host of the request.
+// subdomain. Old browsers send only Origin, and so does Chromium with the
+// handshake of a WebSocket. They need a proxy that passes on the Host of the
+// request.
 //
 // A handler that signs a user in has no guard, so it needs a check of its own,
 // such as [http.CrossOriginProtection]. Otherwise a page of another site can
