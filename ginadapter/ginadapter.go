@@ -74,9 +74,9 @@ func Mount(r gin.IRouter, s *tokenauth.Service, e ...tokenauth.Endpoints) tokena
 
 // RequireBearer returns middleware that lets a request through only if it has a
 // valid access token. For other requests, the middleware writes the answer and
-// aborts the chain: 401 without a valid token, 400 for a malformed request, 503
-// if the storage failed. See [tokenauth.Service.RequireBearer]. Handlers get
-// the token from [From].
+// aborts the chain: 401 without a valid token, 400 for a malformed request, 403
+// for a cookie in a request of another site, 503 if the storage failed. See
+// [tokenauth.Service.RequireBearer]. Handlers get the token from [From].
 func RequireBearer(s *tokenauth.Service) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{})
 }

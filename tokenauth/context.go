@@ -2,6 +2,7 @@ package tokenauth
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"reflect"
 )
@@ -67,6 +68,10 @@ func (a *authorized) Value(key any) any {
 	return a.Context.Value(key)
 }
 
+// Format writes the name of the type for every verb. The other parts, such as
+// the header of the request, have the access token.
+func (a *authorized) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%T", a) }
+
 // lastAuthorized returns the authorized context that the last guard made, or
 // nil.
 func lastAuthorized(ctx context.Context) *authorized {
@@ -97,7 +102,9 @@ func FromContext(ctx context.Context) (Token, bool) {
 	if a := lastAuthorized(ctx); a != nil && a.token != nil {
 		t := a.token.clone()
 		if a.presented != "" {
-			t.Presented = Secret{&a.presented}
+			// A copy, so that a token that the handler keeps does not keep the
+			// request in memory.
+			t.Presented = NewSecret(a.presented)
 		}
 		return t, true
 	}

@@ -19,7 +19,7 @@ func crossSite(r *http.Request) bool {
 		return false
 	}
 	origin, err := url.Parse(origins[0])
-	return err != nil || len(origins) > 1 || !strings.EqualFold(withoutPort(origin.Host, origin.Scheme), withoutPort(r.Host, origin.Scheme))
+	return err != nil || len(origins) > 1 || origin.Host == "" || !strings.EqualFold(withoutPort(origin.Host, origin.Scheme), withoutPort(r.Host, origin.Scheme))
 }
 
 // withoutPort removes the port from the host if it is the default port of the

@@ -36,6 +36,7 @@ func TestCrossSiteFollowsTheBrowsersHeaders(t *testing.T) {
 		{host: "api.example.com", origin: []string{"null"}, want: true},
 		{host: "api.example.com", origin: []string{""}, want: true},
 		{host: "api.example.com", origin: []string{"%"}, want: true},
+		{host: "", origin: []string{"null"}, want: true}, // a proxy may remove Host
 		{host: "api.example.com", origin: []string{"https://api.example.com", "https://api.example.com"}, want: true},
 	} {
 		r := httptest.NewRequest("POST", "/Token", nil)

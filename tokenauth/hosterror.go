@@ -74,5 +74,5 @@ func (e *hostError) As(target any) bool {
 var decisions = []error{
 	ErrRejected, ErrInvalidClient, ErrThrottled, ErrInvalidToken, ErrExpiredToken, ErrReplacedToken,
 	ErrUnavailable, ErrInvalidPrincipal,
-	errMalformed, errNoCredentials, errMissingRole, errUnauthorizedClient, errPanic,
+	errMalformed, errNoCredentials, errCrossSite, errMissingRole, errUnauthorizedClient, errPanic,
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/place"
 )
 
 // everyError claims by Is and As to be any error.
@@ -26,7 +27,11 @@ func foreignErrors(t *testing.T) map[string]error {
 	t.Helper()
 	elsewhere := newService(t, new(scripted), &staff{}, &tokenauth.Options{
 		LiveCheck: func(context.Context, tokenauth.Token) error { panic("a bug elsewhere") },
+		Places:    []place.Place{place.Scheme("Bearer"), session},
 	})
+	post := httptest.NewRequest("POST", "/", nil)
+	post.Header = http.Header{"Cookie": {"__Host-session=x"}, "Sec-Fetch-Site": {"cross-site"}}
+	_, fromAnotherSite := elsewhere.Authorizer(tokenauth.Requirement{})(post)
 	r := httptest.NewRequest("GET", "/", nil)
 	_, anonymous := elsewhere.Authorizer(tokenauth.Requirement{})(r)
 	r.Header.Set("Authorization", "Bearer "+issue(t, elsewhere, bob(), ""))
@@ -38,6 +43,7 @@ func foreignErrors(t *testing.T) map[string]error {
 		"a response with 5000":                  &tokenauth.ErrorResponse{Status: 5000},
 		"another Service's missing credentials": anonymous,
 		"another Service's panic":               panicked,
+		"another Service's refused cookie":      fromAnotherSite,
 		"another Service's throttling":          &tokenauth.ThrottledError{RetryAfter: 1},
 		"ErrInvalidClient":                      tokenauth.ErrInvalidClient,
 		"ErrReplacedToken":                      tokenauth.ErrReplacedToken,
@@ -101,6 +107,12 @@ func TestWrappedErrorsDoNotChangeTheDecision(t *testing.T) {
 			return auth.RequireBearer(http.NotFoundHandler()), r
 		}
 	}
+	open := func(authorization string) func() (http.Handler, *http.Request) {
+		return func() (http.Handler, *http.Request) {
+			_, r := get(authorization)()
+			return auth.Optional(whoHandler), r
+		}
+	}
 	form := func(path string) func() (http.Handler, *http.Request) {
 		return func() (http.Handler, *http.Request) {
 			r := httptest.NewRequest("POST", path, strings.NewReader("token="+accessToken))
@@ -128,6 +140,8 @@ func TestWrappedErrorsDoNotChangeTheDecision(t *testing.T) {
 		{"LiveCheck fails", failed, func(err error) { live = err }, get("Bearer OWN"), true},
 		{"LiveCheck refuses an introspected token", tokenauth.ErrRejected, func(err error) { live = err }, form("/introspect"), true},
 		{"Fallback refuses a request without a token", tokenauth.ErrRejected, func(err error) { fallback = err }, get(""), true},
+		{"LiveCheck refuses, on an open route", tokenauth.ErrRejected, func(err error) { live = err }, open("Bearer OWN"), true},
+		{"Fallback refuses a token, on an open route", tokenauth.ErrRejected, func(err error) { fallback = err }, open("Bearer foreign"), true},
 		{"Fallback refuses a token", tokenauth.ErrRejected, func(err error) { fallback = err }, get("Bearer foreign"), true},
 		{"Fallback fails", failed, func(err error) { fallback = err }, get(""), true},
 		{"LiveCheck refuses a principal of Fallback", tokenauth.ErrRejected, func(err error) { live = err }, get("Bearer foreign"), true},

@@ -2,13 +2,16 @@ package tokenauth_test
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -87,6 +90,7 @@ func TestAuthorizationHeaderDecides(t *testing.T) {
 		{[]place.Place{scheme}, []string{"Token " + accessToken + " x"}, "400"},
 		{[]place.Place{scheme}, []string{"Token"}, "401"},
 		{[]place.Place{scheme}, []string{"Token \t"}, "401"},
+		{[]place.Place{scheme}, []string{"Token \t \t"}, "401"},
 		{[]place.Place{scheme}, []string{"Tokens " + accessToken}, "401"},
 		{[]place.Place{scheme}, []string{"Bearer " + accessToken}, "401"},
 		{[]place.Place{scheme}, []string{accessToken}, "401"},
@@ -311,6 +315,55 @@ func TestPresentedIsTheAccessTokenOfTheRequest(t *testing.T) {
 	text, err := json.Marshal(live[0])
 	if printed := fmt.Sprintf("%+v %#v %s", live[0], live[0], text); err != nil || strings.Contains(printed, accessToken) || strings.Contains(string(text), "Presented") {
 		t.Errorf("the token prints as %s; error %v", printed, err)
+	}
+}
+
+// A handler may keep the token of a request. That does not keep the request in
+// memory.
+func TestKeptTokenDoesNotKeepItsRequest(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), nil, nil)
+	accessToken := issue(t, auth, alice(), "")
+	var kept tokenauth.Token
+	handler := auth.RequireBearer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { kept, _ = tokenauth.FromContext(r.Context()) }))
+	type valueKey struct{}
+	send := func() weak.Pointer[[1024]byte] {
+		value := new([1024]byte)
+		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), valueKey{}, value), "GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+accessToken)
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+		return weak.Make(value)
+	}
+	value := send()
+	runtime.GC()
+	if value.Value() != nil {
+		t.Error("a value in the context of the request is still in memory")
+	}
+	if got := kept.Presented.Reveal(); got != accessToken {
+		t.Errorf("Token.Presented is %q, want %q", got, accessToken)
+	}
+}
+
+// A log that prints the context of a request does not get its access token.
+func TestContextPrintsNoAccessToken(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), nil, nil)
+	accessToken := issue(t, auth, alice(), "")
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+accessToken)
+	authorized, refusal := auth.Authorizer(tokenauth.Requirement{})(r)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	ctx, cancel := context.WithCancel(authorized.Context())
+	defer cancel()
+	for _, ctx := range []context.Context{ctx, authorized.Context()} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			printed := fmt.Sprintf(verb, ctx)
+			if strings.Contains(printed, accessToken) || strings.Contains(printed, hex.EncodeToString([]byte(accessToken))) {
+				t.Errorf("%s prints %s", verb, printed)
+			}
+		}
 	}
 }
 

@@ -19,8 +19,13 @@ import (
 //
 // The browser says so with Sec-Fetch-Site, or with an Origin that is not the
 // host of the request. Each other origin counts as another site, also a
-// subdomain. An old browser, which sends only Origin, needs a proxy that passes
-// on the Host of the request.
+// subdomain. Old browsers send only Origin, and so does Chromium with the
+// handshake of a WebSocket. They need a proxy that passes on the Host of the
+// request.
+//
+// A handler that signs a user in has no guard, so it needs a check of its own,
+// such as [http.CrossOriginProtection]. Otherwise a page of another site can
+// sign its visitor in to the attacker's account.
 //
 // # Attributes
 //
@@ -31,9 +36,9 @@ import (
 // Some browsers ignore such a cookie over plain HTTP, also from their own
 // machine. So the name is NAME alone, without Secure and Domain, if a request
 // came over plain HTTP to localhost, a name below it, 127.0.0.0/8 or [::1], and
-// not through a proxy: it has no Forwarded or X-Forwarded-… header, and no
-// Origin that begins with https. Let the proxy in front of a service pass on the
-// Host of the request, or set one of these headers.
+// not through a proxy: it has no Forwarded or X-Forwarded-… header, and its
+// Origin, if it has one, begins with http://. Let the proxy in front of a service
+// pass on the Host of the request, or set one of these headers.
 type Cookie struct {
 	// Name is the name of the cookie, without a prefix.
 	Name string

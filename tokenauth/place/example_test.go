@@ -29,17 +29,18 @@ func Example() {
 		panic(err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /sign-in", func(w http.ResponseWriter, r *http.Request) {
-		issued, err := auth.SignIn(r.Context(), tokenauth.Credentials{
-			UserName: r.PostFormValue("name"), Password: tokenauth.NewSecret(r.PostFormValue("password")),
-		})
+	var sameOrigin http.CrossOriginProtection // or another site signs its visitor in to an account of its own
+	mux.Handle("POST /sign-in", sameOrigin.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		credentials := auth.RequestCredentials(r)
+		credentials.UserName, credentials.Password = r.PostFormValue("name"), tokenauth.NewSecret(r.PostFormValue("password"))
+		issued, err := auth.SignIn(r.Context(), credentials)
 		if err != nil {
 			http.Error(w, "Try again.", http.StatusUnauthorized)
 			return
 		}
 		issued.SetCookie(w, r, session)
 		fmt.Fprint(w, "signed in")
-	})
+	})))
 	mux.Handle("POST /sign-out", auth.RequireBearer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, _ := tokenauth.FromContext(r.Context())
 		if err := auth.RevokeToken(r.Context(), token); err != nil {

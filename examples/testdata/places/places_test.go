@@ -77,7 +77,7 @@ func TestBrowserAndApp(t *testing.T) {
 		const me = `{"name":"alice"}`
 
 		do(&browser, 401, "GET", "/api/me", "", own)
-		do(&browser, 401, "POST", "/sign-in", "name=alice&password=wrong", own)
+		do(&browser, 400, "POST", "/sign-in", "name=alice&password=wrong", own)
 		do(&browser, 403, "POST", "/sign-in", credentials, other)
 		if cookies := jar.Cookies(base); len(cookies) != 0 {
 			t.Errorf("before the sign-in the browser has the cookies %v", cookies)

@@ -114,7 +114,7 @@ func (h *header) find(lines []string) (string, error) {
 func single(text string) (string, error) {
 	accessToken := strings.Trim(text, " ")
 	switch {
-	case strings.Trim(accessToken, "\t") == "":
+	case strings.Trim(accessToken, "\t ") == "":
 		return "", ErrNone
 	case hasSeparator(accessToken):
 		return "", ErrSeveral
