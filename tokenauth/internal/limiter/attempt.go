@@ -28,13 +28,14 @@ type Attempt struct {
 	lost     []lostBegin
 
 	id    string        // the ID of the account; "" if only the user name is known
-	codes []countedCode // the one-time codes that were counted as wrong
+	codes []countedCode // the one-time codes of this account that were counted as wrong
 }
 
 // A countedCode is a one-time code that was counted as wrong.
 type countedCode struct {
-	counters throttle.Storage
-	keys     []throttle.Key
+	parameter string
+	counters  throttle.Storage
+	keys      []throttle.Key
 }
 
 // Attempt returns the [Attempt] for a sign-in. It returns nil for a nil
@@ -122,6 +123,7 @@ func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error
 	if a.counters != nil && a.keys[0] == keys[0] {
 		return nil
 	}
+	a.codes = nil // codes of another account were wrong there, and stay counted
 	return a.count(ctx, keys, is)
 }
 

@@ -3,6 +3,7 @@ package limiter
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
@@ -21,7 +22,8 @@ const (
 // after the password was right and before it verifies the code, so that neither
 // concurrent guesses nor a failing storage can exceed a limit. If the code turns
 // out to be right, [Attempt.TakeBackCodes] undoes the count. An attempt with
-// several codes calls CountCode for each of them.
+// several codes calls CountCode for each of them. A code that was already
+// counted for the account, in the same parameter, is not counted again.
 //
 // It returns a [BlockedError] if one of these limits blocks the code:
 //
@@ -31,8 +33,8 @@ const (
 //   - 150 wrong codes may be counted at a time, and one is forgiven every 58.4
 //     hours. So there are at most 300 in any 365 days. A right code does not
 //     reset this count.
-func (a *Attempt) CountCode(ctx context.Context) error {
-	if a == nil {
+func (a *Attempt) CountCode(ctx context.Context, parameter string) error {
+	if a == nil || slices.ContainsFunc(a.codes, func(code countedCode) bool { return code.parameter == parameter }) {
 		return nil
 	}
 	l := a.limiter
@@ -56,7 +58,7 @@ func (a *Attempt) CountCode(ctx context.Context) error {
 	case wait > 0:
 		return &BlockedError{wait}
 	}
-	a.codes = append(a.codes, countedCode{counters, keys})
+	a.codes = append(a.codes, countedCode{parameter, counters, keys})
 	return nil
 }
 
