@@ -33,9 +33,11 @@ type Attempt struct {
 
 // A countedCode is a one-time code that was counted as wrong.
 type countedCode struct {
-	parameter string
-	counters  throttle.Storage
-	keys      []throttle.Key
+	parameter     string
+	counters      throttle.Storage
+	keys          []throttle.Key
+	before, after [2]throttle.Counter
+	lost          bool // the call returned an error, so the count may not be stored
 }
 
 // Attempt returns the [Attempt] for a sign-in. It returns nil for a nil
