@@ -10,10 +10,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// notVerified reads the code, and then fails.
+// notVerified reads both codes, and then fails.
 func notVerified(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
-	if _, err := c.Code(ctx, "otp"); err != nil {
-		return tokenauth.Principal{}, err
+	for _, parameter := range []string{"otp", "recovery"} {
+		if _, err := c.Code(ctx, parameter); err != nil {
+			return tokenauth.Principal{}, err
+		}
 	}
 	return tokenauth.Principal{}, errConnection
 }
