@@ -31,15 +31,6 @@ type Attempt struct {
 	codes []countedCode // the one-time codes of this account that were counted as wrong
 }
 
-// A countedCode is a one-time code that was counted as wrong.
-type countedCode struct {
-	parameter     string
-	counters      throttle.Storage
-	keys          []throttle.Key
-	before, after [2]throttle.Counter
-	lost          bool // the call returned an error, so the count may not be stored
-}
-
 // Attempt returns the [Attempt] for a sign-in. It returns nil for a nil
 // [Limiter].
 func (l *Limiter) Attempt(userName, password string, from Source) *Attempt {
@@ -125,7 +116,6 @@ func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error
 	if a.counters != nil && a.keys[0] == keys[0] {
 		return nil
 	}
-	a.codes = nil // codes of another account were wrong there, and stay counted
 	return a.count(ctx, keys, is)
 }
 
@@ -199,8 +189,11 @@ func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 
 func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) error {
 	defer a.endTurn() // even if the storage panics
-	if a.counters != nil && a.is == ofAnAccount && len(a.earlier) < maxEarlier {
-		a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
+	if a.counters != nil && a.is == ofAnAccount {
+		a.codes = nil // they were wrong for that account, and stay counted
+		if len(a.earlier) < maxEarlier {
+			a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
+		}
 	}
 	a.settle(ctx, Undecided)      // undo the previous count
 	defer a.settleLost(ctx, keys) // undo counts that a failed call may have stored
