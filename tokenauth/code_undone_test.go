@@ -34,6 +34,7 @@ func TestCodeThatWasNotVerifiedStartsNoWait(t *testing.T) {
 				t.Errorf("while codes cannot be verified: %s", got)
 			}
 		}
+		d.then = d.checkCode
 		last.expectCode(there, "1", "mfa_invalid")
 		last.expectCode(there, "1", "wait 256")
 		time.Sleep(256 * time.Second)

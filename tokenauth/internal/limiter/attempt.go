@@ -31,6 +31,15 @@ type Attempt struct {
 	codes []countedCode // the one-time codes of this account that were counted as wrong
 }
 
+// A countedCode is a one-time code that was counted as wrong.
+type countedCode struct {
+	parameter     string
+	counters      throttle.Storage
+	keys          []throttle.Key
+	before, after [2]throttle.Counter
+	lost          bool // the call returned an error, so the count may not be stored
+}
+
 // Attempt returns the [Attempt] for a sign-in. It returns nil for a nil
 // [Limiter].
 func (l *Limiter) Attempt(userName, password string, from Source) *Attempt {

@@ -18,15 +18,6 @@ const (
 	codeForgiveness = 365 * 24 * time.Hour / codesPerYear
 )
 
-// A countedCode is a one-time code that was counted as wrong.
-type countedCode struct {
-	parameter     string
-	counters      throttle.Storage
-	keys          []throttle.Key
-	before, after [2]throttle.Counter
-	lost          bool // the call returned an error, so the count may not be stored
-}
-
 // CountCode counts a one-time code of the account as wrong. The caller calls it
 // after the password was right and before it verifies the code, so that neither
 // concurrent guesses nor a failing storage can exceed a limit. If the code turns
