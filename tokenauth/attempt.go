@@ -3,7 +3,6 @@ package tokenauth
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +22,7 @@ type attempt struct {
 	over      bool       // if true, CountAttempt and Code no longer count
 	refusal   error      // the throttle's error; overrides the Authenticator's result
 	asked     bool       // Code was called
-	codes     []string   // the parameters whose codes were counted
+	sent      bool       // the request has a code, which was counted
 	outcome   limiter.Outcome
 	codesAre  codeOutcome
 	uncounted bool // the password was right, and the rejection counts as no failure
@@ -144,16 +143,16 @@ func (a *attempt) countCode(ctx context.Context, parameter string, sent bool) er
 		return errEarlyCode
 	}
 	a.asked = true
-	if !sent || slices.Contains(a.codes, parameter) {
+	if !sent {
 		return nil
 	}
-	if err := a.refuse(a.CountCode(ctx)); err != nil {
-		if len(a.codes) > 0 {
+	if err := a.refuse(a.CountCode(ctx, parameter)); err != nil {
+		if a.sent {
 			a.codesAre = wrongCodes // the caller may have verified the earlier ones
 		}
 		return err
 	}
-	a.codes = append(a.codes, parameter)
+	a.sent = true
 	return nil
 }
 
@@ -165,7 +164,7 @@ func (a *attempt) rejected(withReason, withParameters bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case len(a.codes) > 0:
+	case a.sent:
 		a.codesAre = wrongCodes
 	case a.asked || a.right.Load() && withReason && !withParameters:
 		a.uncounted = true

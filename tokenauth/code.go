@@ -32,7 +32,9 @@ func (c Credentials) PasswordMatched() {
 //
 // Authenticate must return [ErrRejected] or a [Rejection] for a wrong code. Any
 // other error means that the code was not verified, and then it does not count.
-// If a request has codes in several parameters, each counts.
+// If a request has codes in several parameters, each counts. If Authenticate
+// verifies a code for several accounts, it counts for each of them: call
+// CountAttempt and then Code for each.
 //
 // Outside of a sign-in, as in a unit test, Code only returns the parameter.
 func (c Credentials) Code(ctx context.Context, parameter string) (Secret, error) {

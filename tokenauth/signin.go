@@ -57,8 +57,8 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 	return issued, err
 }
 
-// validUserName reports whether a user may have the name. No other name reaches
-// the [Authenticator], also if the host calls SignIn.
+// validUserName reports whether a user may have the name. The Service passes no
+// other name to the [Authenticator].
 func validUserName(name string) bool {
 	return name != "" && len(name) <= maxUserName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }

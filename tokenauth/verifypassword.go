@@ -3,6 +3,8 @@ package tokenauth
 import (
 	"context"
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 )
 
 // VerifyPassword checks the credentials as [Service.SignIn] does, but issues no
@@ -15,7 +17,10 @@ import (
 //     one-time code ends the wait for the account's codes.
 //   - It asks the [Authenticator] for a one-time code, too, if the account needs
 //     one. Pass the code in [Credentials.Parameters].
-//   - It ends no token, and does not make the source known to the account.
+//   - It ends no token, and does not make the source known to the account. If
+//     no user of a service ever calls SignIn, the service has no known sources.
+//     Failures from elsewhere can then lock a user out
+//     ([ThrottleOptions.PerAccount]).
 //   - It does not authenticate a client. The Authenticator gets ClientID and
 //     ClientSecret as they are, and Device and Lifetime have no effect.
 //
@@ -48,6 +53,6 @@ func (s *Service) verifyPassword(ctx context.Context, c Credentials, a *attempt)
 	if err != nil {
 		return Principal{}, err
 	}
-	a.codesAre = rightCodes
+	a.outcome, a.codesAre = limiter.Verified, rightCodes
 	return p, nil
 }

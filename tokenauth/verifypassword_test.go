@@ -156,3 +156,46 @@ func TestVerifyPasswordChecksThePrincipal(t *testing.T) {
 		}
 	})
 }
+
+// A user's program tries the new password before it is set, and then sends it
+// with each of many requests. None of them is throttled as the repetition of a
+// wrong password.
+func TestVerifyPasswordRepeatsNoWrongPassword(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		password := "old"
+		users := authenticatorFunc(func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+			if err := c.CountAttempt(ctx, "id of alice"); err != nil {
+				return tokenauth.Principal{}, err
+			}
+			time.Sleep(10 * time.Millisecond)
+			if c.Password.Reveal() != password {
+				return tokenauth.Principal{}, tokenauth.ErrRejected
+			}
+			return alice(), nil
+		})
+		auth := newService(t, new(memory.Store), users, nil)
+		verify := func() string {
+			_, err := auth.VerifyPassword(t.Context(), tokenauth.Credentials{
+				UserName: "alice", Password: tokenauth.NewSecret("new"), RemoteAddr: netip.MustParseAddr(here),
+			})
+			return reason(err)
+		}
+		if got := verify(); got != "rejected" {
+			t.Errorf("before the password is set: %s", got)
+		}
+		password = "new"
+		if got := verify(); got != "valid" {
+			t.Errorf("once the password is set: %s", got)
+		}
+		results := make(chan string, 8)
+		for range cap(results) {
+			go func() { results <- verify() }()
+		}
+		for range cap(results) {
+			if got := <-results; got != "valid" {
+				t.Errorf("one of several requests: %s", got)
+			}
+		}
+	})
+}

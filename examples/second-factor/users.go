@@ -25,7 +25,7 @@ type User struct {
 	TOTPOn     bool
 	// TOTPStep is the time step of the last code that was used (RFC 6238 §4.2).
 	// Only codes of later time steps are accepted.
-	TOTPStep int64
+	TOTPStep int64 `gorm:"not null;default:0"`
 }
 
 // account is a [password.Lookup] that reads the users table.

@@ -111,7 +111,9 @@ type Options struct {
 	//     any other error.
 	//   - It reads a one-time code with [tokenauth.Credentials.Code], which
 	//     limits guesses, and returns an error of that method unchanged. It must
-	//     itself make sure that each code works only once, on all replicas.
+	//     itself make sure that each code works only once, on all replicas. If
+	//     it sends codes, it must limit how many: requests with the right
+	//     password and without a code are not limited.
 	//   - It must return soon after its context ends. The context does not end
 	//     when the client disconnects. Meanwhile the sign-in counts for
 	//     MaxWaiting, but does not keep others from hashing.

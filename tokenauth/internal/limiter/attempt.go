@@ -28,13 +28,16 @@ type Attempt struct {
 	lost     []lostBegin
 
 	id    string        // the ID of the account; "" if only the user name is known
-	codes []countedCode // the one-time codes that were counted as wrong
+	codes []countedCode // the one-time codes of this account that were counted as wrong
 }
 
 // A countedCode is a one-time code that was counted as wrong.
 type countedCode struct {
-	counters throttle.Storage
-	keys     []throttle.Key
+	parameter     string
+	counters      throttle.Storage
+	keys          []throttle.Key
+	before, after [2]throttle.Counter
+	lost          bool // the call returned an error, so the count may not be stored
 }
 
 // Attempt returns the [Attempt] for a sign-in. It returns nil for a nil
@@ -195,8 +198,11 @@ func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 
 func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) error {
 	defer a.endTurn() // even if the storage panics
-	if a.counters != nil && a.is == ofAnAccount && len(a.earlier) < maxEarlier {
-		a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
+	if a.counters != nil && a.is == ofAnAccount {
+		a.codes = nil // they were wrong for that account, and stay counted
+		if len(a.earlier) < maxEarlier {
+			a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
+		}
 	}
 	a.settle(ctx, Undecided)      // undo the previous count
 	defer a.settleLost(ctx, keys) // undo counts that a failed call may have stored

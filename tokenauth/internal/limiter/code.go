@@ -3,6 +3,7 @@ package limiter
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
@@ -21,7 +22,8 @@ const (
 // after the password was right and before it verifies the code, so that neither
 // concurrent guesses nor a failing storage can exceed a limit. If the code turns
 // out to be right, [Attempt.TakeBackCodes] undoes the count. An attempt with
-// several codes calls CountCode for each of them.
+// several codes calls CountCode for each of them. A code that was already
+// counted for the account, in the same parameter, is not counted again.
 //
 // It returns a [BlockedError] if one of these limits blocks the code:
 //
@@ -31,24 +33,23 @@ const (
 //   - 150 wrong codes may be counted at a time, and one is forgiven every 58.4
 //     hours. So there are at most 300 in any 365 days. A right code does not
 //     reset this count.
-func (a *Attempt) CountCode(ctx context.Context) error {
-	if a == nil {
+func (a *Attempt) CountCode(ctx context.Context, parameter string) error {
+	if a == nil || slices.ContainsFunc(a.codes, func(code countedCode) bool { return code.parameter == parameter }) {
 		return nil
 	}
-	l := a.limiter
-	keys := l.namer.codeKeys(ofName, a.names.folded)
+	l, first := a.limiter, len(a.codes) == 0
+	code := countedCode{parameter: parameter, counters: l.local, keys: l.namer.codeKeys(ofName, a.names.folded)}
 	if a.id != "" {
-		keys = l.namer.codeKeys(ofAccount, a.id)
+		code.keys = l.namer.codeKeys(ofAccount, a.id)
 	}
-	counters, replicas := throttle.Storage(l.local), 1
 	if l.Shared != nil {
-		counters = l.Shared
+		code.counters = l.Shared
 	}
-	wait, err := a.countCode(ctx, counters, keys, replicas)
-	if err != nil && counters == l.Shared && !deadline.Ended(ctx) {
+	wait, err := a.countCode(ctx, code, first, 1)
+	if err != nil && code.counters == l.Shared && !deadline.Ended(ctx) {
 		l.report(err)
-		counters = l.local
-		wait, err = a.countCode(ctx, counters, keys, l.Replicas)
+		code.counters = l.local
+		wait, err = a.countCode(ctx, code, first, l.Replicas)
 	}
 	switch {
 	case err != nil:
@@ -56,11 +57,10 @@ func (a *Attempt) CountCode(ctx context.Context) error {
 	case wait > 0:
 		return &BlockedError{wait}
 	}
-	a.codes = append(a.codes, countedCode{counters, keys})
 	return nil
 }
 
-func (a *Attempt) countCode(ctx context.Context, counters throttle.Storage, keys []throttle.Key, replicas int) (wait time.Duration, err error) {
+func (a *Attempt) countCode(ctx context.Context, code countedCode, first bool, replicas int) (wait time.Duration, err error) {
 	l := a.limiter
 	call, cancel, err := l.Timeout.Call(ctx)
 	if err != nil {
@@ -69,16 +69,23 @@ func (a *Attempt) countCode(ctx context.Context, counters throttle.Storage, keys
 	defer cancel()
 	now := l.now()
 	inARow := limit{free: int64(max(1, freeCodes/replicas)), longest: 15 * time.Minute}
-	err = counters.UpdateCounters(call, keys, func(c []throttle.Counter) {
-		wait = fullFor(c[1], keys[1], int64(max(1, codesPerYear/replicas)), now)
-		if len(a.codes) == 0 { // codes of one attempt do not block each other
-			blocked, _ := inARow.judge(keys[0], c[0], now)
+	counted := false
+	err = code.counters.UpdateCounters(call, code.keys, func(c []throttle.Counter) {
+		wait = fullFor(c[1], code.keys[1], int64(max(1, codesPerYear/replicas)), now)
+		if first { // codes of one attempt do not block each other
+			blocked, _ := inARow.judge(code.keys[0], c[0], now)
 			wait = max(wait, blocked)
 		}
-		if wait == 0 {
-			c[0], c[1] = failed(c[0], keys[0], now), spend(c[1], keys[1], 1, now)
+		if counted = wait == 0; counted {
+			copy(code.before[:], c)
+			c[0], c[1] = failed(c[0], code.keys[0], now), spend(c[1], code.keys[1], 1, now)
+			copy(code.after[:], c)
 		}
 	})
+	if counted {
+		code.lost = err != nil
+		a.codes = append(a.codes, code)
+	}
 	return wait, err
 }
 
@@ -89,10 +96,16 @@ func (a *Attempt) TakeBackCodes(ctx context.Context, right bool) {
 	if a == nil {
 		return
 	}
-	for _, code := range a.codes {
+	for _, code := range slices.Backward(a.codes) {
 		err := a.update(ctx, code.counters, code.keys, func(c []throttle.Counter) {
-			now := a.limiter.now()
-			c[0], c[1] = spend(c[0], code.keys[0], -1, now), spend(c[1], code.keys[1], -1, now)
+			for i := range c {
+				switch {
+				case c[i] == code.after[i]:
+					c[i] = code.before[i] // with the time of the failure before, so that no new wait begins
+				case !code.lost:
+					c[i] = spend(c[i], code.keys[i], -1, a.limiter.now())
+				}
+			}
 			if right {
 				c[0] = throttle.Counter{}
 			}

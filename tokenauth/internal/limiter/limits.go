@@ -15,7 +15,7 @@ const maxKeys = 6
 
 // A limit applies to one layer of counters. The first byte of a [throttle.Key]
 // is its layer, which is also the index into limits. The layers of one-time
-// codes are not in limits: see codeLimits.
+// codes are not in limits: see [Attempt.CountCode].
 type limit struct {
 	free    int64         // the number of failures that cause no wait
 	longest time.Duration // the longest wait

@@ -20,6 +20,10 @@ const (
 	// if the attempt repeats a wrong password.
 	FailedOtherwise
 	Succeeded
+	// Verified means that the password was right, but that the attempt counts
+	// neither as a failure nor as a success. The password is no longer a wrong
+	// one that the attempt repeats.
+	Verified
 )
 
 // Settle counts the outcome, and ends the turn if the attempt still has one. It
@@ -30,7 +34,7 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 		return
 	}
 	defer a.endTurn()
-	if o == Undecided && a.turnAt != 0 {
+	if (o == Undecided || o == Verified) && a.turnAt != 0 {
 		a.limiter.wrong.giveBack(a.names, a.turnAt)
 	}
 	a.settle(ctx, o)
@@ -80,8 +84,10 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	}
 	l := a.limiter
 	counts := a.counts(o, a.keys)
-	if o == Succeeded {
+	if o == Succeeded || o == Verified {
 		l.wrong.succeeded(a.names)
+	}
+	if o == Succeeded {
 		l.memory.succeeded(a.names)
 	}
 	defer l.lines.settled(a.keys) // even if the storage panics
