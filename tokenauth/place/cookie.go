@@ -49,6 +49,10 @@ type Cookie struct {
 // one that tokenauth.New refuses.
 //
 // The token itself stays valid: also revoke it.
+//
+// The route must refuse requests of other origins, for example with
+// [http.CrossOriginProtection]. A guard does not refuse those without the cookie,
+// but their response would delete it.
 func (c Cookie) Clear(w http.ResponseWriter, r *http.Request) {
 	cookie.Attributes(c).Write(w, r, "", -1)
 }
