@@ -18,9 +18,9 @@ import (
 // opens a WebSocket. So the handlers of GET must change nothing.
 //
 // The browser says so with Sec-Fetch-Site, or with an Origin that is not the
-// host of the request. Each other origin counts as another site, also a
-// subdomain. An old browser, which sends only Origin, needs a proxy that passes
-// on the Host of the request.
+// host of the request. If the request came over TLS, the Origin must be https.
+// Each other origin counts as another site, also a subdomain. An old browser,
+// which sends only Origin, needs a proxy that passes on the Host of the request.
 //
 // # Attributes
 //

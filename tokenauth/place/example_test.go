@@ -29,7 +29,8 @@ func Example() {
 		panic(err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /sign-in", func(w http.ResponseWriter, r *http.Request) {
+	ownPages := http.NewCrossOriginProtection() // so that no other site signs its visitors in
+	mux.Handle("POST /sign-in", ownPages.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		issued, err := auth.SignIn(r.Context(), tokenauth.Credentials{
 			UserName: r.PostFormValue("name"), Password: tokenauth.NewSecret(r.PostFormValue("password")),
 		})
@@ -39,7 +40,7 @@ func Example() {
 		}
 		issued.SetCookie(w, r, session)
 		fmt.Fprint(w, "signed in")
-	})
+	})))
 	mux.Handle("POST /sign-out", auth.RequireBearer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, _ := tokenauth.FromContext(r.Context())
 		if err := auth.RevokeToken(r.Context(), token); err != nil {
