@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"flag"
 	"fmt"
 	"net/http"
@@ -272,7 +271,7 @@ func table(ways []way, cells [][]string) string {
 	for i, way := range ways {
 		fmt.Fprintf(&text, "| %s |", way.Name)
 		for _, column := range cells {
-			fmt.Fprintf(&text, " %s |", cmp.Or(column[i], "–"))
+			fmt.Fprintf(&text, " %s |", column[i])
 		}
 		fmt.Fprintf(&text, " %s |\n", way.Why)
 	}

@@ -29,8 +29,8 @@ func Example() {
 		panic(err)
 	}
 	mux := http.NewServeMux()
-	ownPages := http.NewCrossOriginProtection() // so that no other site signs its visitors in
-	mux.Handle("POST /sign-in", ownPages.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	sameOrigin := http.NewCrossOriginProtection() // so that no other site signs its visitors in
+	mux.Handle("POST /sign-in", sameOrigin.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		issued, err := auth.SignIn(r.Context(), tokenauth.Credentials{
 			UserName: r.PostFormValue("name"), Password: tokenauth.NewSecret(r.PostFormValue("password")),
 		})
