@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -31,12 +32,40 @@ func TestMain(m *testing.M) {
 }
 
 // browser is the Chromium that all tests share. Each visit has its own profile.
-// It finds the hosts below example.com and test on this machine.
 var browser struct {
 	sync.Once
 	ctx  context.Context
 	err  error
-	stop context.CancelFunc
+	stop func()
+}
+
+// startBrowser starts a Chromium that finds the hosts below example.com and test
+// on this machine, and lets pages of other sites use cookies with SameSite=None.
+func startBrowser(path string) error {
+	profile, err := os.MkdirTemp("", "cookies")
+	if err != nil {
+		return err
+	}
+	preferences := filepath.Join(profile, "Default", "Preferences")
+	if err := os.MkdirAll(filepath.Dir(preferences), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(preferences, []byte(`{"profile": {"cookie_controls_mode": 0}}`), 0o600); err != nil {
+		return err
+	}
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.WSURLReadTimeout(time.Minute),
+		chromedp.UserDataDir(profile),
+		chromedp.Flag("disable-site-isolation-trials", true), // fewer processes, which is faster
+		chromedp.Flag("host-resolver-rules", "MAP *.example.com 127.0.0.1, MAP *.test 127.0.0.1"))...)
+	ctx, cancel := chromedp.NewContext(allocator)
+	browser.ctx = ctx
+	browser.stop = func() {
+		cancel()
+		stop()
+		os.RemoveAll(profile)
+	}
+	return chromedp.Do(ctx)
 }
 
 // hosts are the hosts of the application, of a page of another site, and of a page
@@ -89,14 +118,7 @@ func visitApp(t *testing.T, h *hosts, mode http.SameSite, change func(*app)) *vi
 		t.Cleanup(s.Close)
 	}
 
-	browser.Do(func() {
-		allocator, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-			chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.WSURLReadTimeout(time.Minute),
-			chromedp.Flag("host-resolver-rules", "MAP *.example.com 127.0.0.1, MAP *.test 127.0.0.1"))...)
-		browser.ctx, _ = chromedp.NewContext(allocator)
-		browser.stop = stop
-		browser.err = chromedp.Do(browser.ctx)
-	})
+	browser.Do(func() { browser.err = startBrowser(chromium) })
 	if browser.err != nil {
 		t.Fatal(browser.err)
 	}

@@ -88,7 +88,7 @@ func seen(c *gin.Context) request {
 // it waits for the first one.
 func (r *record) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	requests, news := r.take(req.FormValue("request"))
-	for tooLate := time.After(10 * time.Second); len(requests) == 0 && req.FormValue("wait") != ""; {
+	for tooLate := time.After(time.Minute); len(requests) == 0 && req.FormValue("wait") != ""; {
 		select {
 		case <-news:
 		case <-tooLate:
