@@ -16,6 +16,10 @@ import (
 // The browser keeps the cookie until the token expires, or for 400 days if each
 // use extends the token ([Options.MaxLifetime]). [place.Cookie] documents the
 // attributes. SetCookie panics if the cookie is one that [New] refuses.
+//
+// The route must refuse requests of other origins, for example with
+// [http.CrossOriginProtection]. Otherwise a page of another site can sign its
+// visitor in to the attacker's account.
 func (i IssuedToken) SetCookie(w http.ResponseWriter, r *http.Request, c place.Cookie) {
 	age := i.Token.ExpiresAt.Sub(i.Token.IssuedAt.Truncate(time.Second))
 	if i.Token.Lifetime != 0 {

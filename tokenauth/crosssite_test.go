@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"crypto/tls"
 	"net/http/httptest"
 	"testing"
 )
@@ -49,6 +50,24 @@ func TestCrossSiteFollowsTheBrowsersHeaders(t *testing.T) {
 		}
 		if got := crossSite(r); got != test.want {
 			t.Errorf("host %s, Sec-Fetch-Site %q, Origin %q: %v, want %v", test.host, test.fetch, test.origin, got, test.want)
+		}
+	}
+}
+
+// An attacker on the network can write a page with the host's name over plain
+// HTTP. Browsers send no Sec-Fetch-Site with the handshake of its WebSocket.
+func TestPlainOriginIsAnotherSiteForTLS(t *testing.T) {
+	t.Parallel()
+	for origin, want := range map[string]bool{
+		"https://api.example.com": false,
+		"http://api.example.com":  true,
+		"http://api.example.com:": true,
+	} {
+		r := httptest.NewRequest("GET", "/feed", nil)
+		r.Host, r.TLS = "api.example.com", new(tls.ConnectionState)
+		r.Header.Set("Origin", origin)
+		if got := crossSite(r); got != want {
+			t.Errorf("over TLS, Origin %s: %v, want %v", origin, got, want)
 		}
 	}
 }

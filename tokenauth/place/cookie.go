@@ -18,10 +18,10 @@ import (
 // opens a WebSocket. So the handlers of GET must change nothing.
 //
 // The browser says so with Sec-Fetch-Site, or with an Origin that is not the
-// host of the request. Each other origin counts as another site, also a
-// subdomain. Old browsers send only Origin, and so does Chromium with the
-// handshake of a WebSocket. They need a proxy that passes on the Host of the
-// request.
+// host of the request. If the request came over TLS, the Origin must be https.
+// Each other origin counts as another site, also a subdomain. Old browsers send
+// only Origin, and so does Chromium with the handshake of a WebSocket. They need
+// a proxy that passes on the Host of the request.
 //
 // A handler that signs a user in has no guard, so it needs a check of its own,
 // such as [http.CrossOriginProtection]. Otherwise a page of another site can
@@ -54,6 +54,10 @@ type Cookie struct {
 // one that tokenauth.New refuses.
 //
 // The token itself stays valid: also revoke it.
+//
+// The route must refuse requests of other origins, for example with
+// [http.CrossOriginProtection]. A guard does not refuse those without the cookie,
+// but their response would delete it.
 func (c Cookie) Clear(w http.ResponseWriter, r *http.Request) {
 	cookie.Attributes(c).Write(w, r, "", -1)
 }
