@@ -262,20 +262,28 @@ func TestGuardInFrontOfNoRoute(t *testing.T) {
 	}
 }
 
-// RenderErrors also writes the responses of a guard that a middleware calls.
+// RenderErrors also writes the responses of a guard that a middleware calls. The
+// same middleware may call RenderErrors.
 func TestRenderErrorsOfACalledGuard(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	guard := ginadapter.RequireBearer(h.Service)
-	aborted := false
-	r := gin.New()
-	r.Use(ginadapter.RenderErrors(func(c *gin.Context, e *tokenauth.ErrorResponse) { c.String(e.Status, "refused") }), func(c *gin.Context) {
-		guard(c)
-		aborted = c.IsAborted()
-	})
-	r.GET("/", func(*gin.Context) { t.Error("the handler was called for a refused request") })
-	if w := get(r, "/", ""); w.Code != 401 || w.Body.String() != "refused" || w.Header().Get("WWW-Authenticate") != `Bearer realm="api"` || !aborted {
-		t.Errorf("got %d %s with the headers %v, aborted %v; want 401 refused with a challenge, aborted", w.Code, w.Body, w.Header(), aborted)
+	render := ginadapter.RenderErrors(func(c *gin.Context, e *tokenauth.ErrorResponse) { c.String(e.Status, "refused") })
+	for name, middleware := range map[string][]gin.HandlerFunc{
+		"RenderErrors before the middleware": {render, func(c *gin.Context) { guard(c) }},
+		"RenderErrors in the middleware":     {func(c *gin.Context) { render(c); guard(c) }},
+	} {
+		aborted := false
+		r := gin.New()
+		r.Use(func(c *gin.Context) {
+			c.Next()
+			aborted = c.IsAborted()
+		})
+		r.Use(middleware...)
+		r.GET("/", func(*gin.Context) { t.Error("the handler was called for a refused request") })
+		if w := get(r, "/", ""); w.Code != 401 || w.Body.String() != "refused" || w.Header().Get("WWW-Authenticate") != `Bearer realm="api"` || !aborted {
+			t.Errorf("%s: got %d %s with the headers %v, aborted %v; want 401 refused with a challenge, aborted", name, w.Code, w.Body, w.Header(), aborted)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ type ErrorResponse struct {
 	// §3.1).
 	Code string
 	// Description is the value of "error_description", for developers who read
-	// logs. It is not meant for users.
+	// logs. It is not meant for users. It is "" if Code is.
 	Description string
 	// Challenge is the value of the WWW-Authenticate header; "" means none.
 	Challenge string

@@ -11,8 +11,8 @@ import (
 // Extend makes a token live on as if it was used now, for a host that does not
 // want to wait until a use is recorded ([Options.MaxLifetime]). The access token
 // stays the same string. The token comes from [FromContext] or
-// [Service.Validate]. Extend returns the stored token, with the new ExpiresAt.
-// It never revives a token that ended in the meantime.
+// [Service.Validate]. Extend returns the stored token, with the new ExpiresAt
+// and without [Token.Presented]. It never revives a token that ended in the meantime.
 //
 //   - It returns [ErrInvalidToken] if the token ended or expired, or if
 //     [Options.Fallback] authenticated the request.

@@ -38,8 +38,10 @@ type Account struct {
 	// Disabled accounts cannot sign in.
 	Disabled bool
 	// Stamp is any text that changes whenever the user's tokens must end, such
-	// as the SecurityStamp of ASP.NET Identity. It need not change when Roles
-	// or UserName change, because such changes end the tokens anyway.
+	// as the SecurityStamp of ASP.NET Identity. It must also change with what
+	// [Options.Check] reads, if that can end a user's right to sign in. It need
+	// not change when Roles or UserName change, because such changes end the
+	// tokens anyway.
 	//
 	// If Stamp is empty, PasswordHash takes its place, and [Options.Upgrade] is
 	// never called for the account.
@@ -105,6 +107,10 @@ type Options struct {
 	//   - It is called by Authenticate, before Upgrade. It is never called for an
 	//     unknown user, a wrong password or a disabled account, nor for a token
 	//     that was issued before.
+	//   - It is not called again after the token was stored. If Check refuses
+	//     users by a column that can change, such as suspended accounts,
+	//     [Account.Stamp] must change with the column. Otherwise a sign-in that
+	//     is in progress during the change may still succeed.
 	//   - If it returns an error, Authenticate returns that error. The client
 	//     gets the reason of a [tokenauth.Rejection]. It gets the response to a
 	//     wrong password for any other [tokenauth.ErrRejected], and a 503 for

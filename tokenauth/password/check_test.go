@@ -83,6 +83,38 @@ func TestRowIsNotPartOfTheStamp(t *testing.T) {
 	}
 }
 
+// A user is suspended after Check let the sign-in through. The sign-in ends with
+// ErrRejected if the stamp changes with the column that Check reads.
+func TestStampCoversAChangeAfterCheck(t *testing.T) {
+	t.Parallel()
+	type row struct{ status string }
+	r := row{"active"}
+	u, err := New(func(context.Context, string) (Account, error) {
+		return Account{UserID: "1", UserName: "alice", PasswordHash: cheapHash("correct horse"), Stamp: r.status, Row: r}, nil
+	}, &Options{Logger: slog.New(slog.DiscardHandler), Check: func(_ context.Context, a Account, _ tokenauth.Credentials) error {
+		if a.Row.(row).status != "active" {
+			return &tokenauth.Rejection{Description: "The account is suspended."}
+		}
+		r.status = "suspended"
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := tokenauth.New(new(memory.Store), u, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("correct horse")})
+	rejected(t, err)
+	if r.status != "suspended" {
+		t.Error("Check did not let the sign-in through")
+	}
+	if tokens, err := auth.Tokens(t.Context(), "1"); err != nil || len(tokens) > 0 {
+		t.Errorf("the user has %d tokens, error %v; want none", len(tokens), err)
+	}
+}
+
 // Authenticate returns an error of Check unchanged, and upgrades no hash.
 func TestCheckDecidesBeforeTheUpgrade(t *testing.T) {
 	t.Parallel()
