@@ -31,8 +31,8 @@ import (
 // Some browsers ignore such a cookie over plain HTTP, also from their own
 // machine. So the name is NAME alone, without Secure and Domain, if a request
 // came over plain HTTP to localhost, a name below it, 127.0.0.0/8 or [::1], and
-// not through a proxy: it has no Forwarded or X-Forwarded-… header, and no
-// Origin that begins with https. Let the proxy in front of a service pass on the
+// not through a proxy: it has no Forwarded or X-Forwarded-… header, and its
+// Origin, if it has one, begins with http://. Let the proxy in front of a service pass on the
 // Host of the request, or set one of these headers.
 type Cookie struct {
 	// Name is the name of the cookie, without a prefix.
