@@ -29,7 +29,7 @@ func newApp(auth *tokenauth.Service, session place.Cookie) *app {
 // data is the body of each response to a user.
 const data = `{"text": "the user's data"}`
 
-// routes returns the application, with pages for all other paths.
+// routes returns the application, with the pages of [pages].
 func (a *app) routes(pages http.Handler) http.Handler {
 	r := gin.New()
 	// An old path that stays valid.
@@ -37,8 +37,9 @@ func (a *app) routes(pages http.Handler) http.Handler {
 		c.Redirect(http.StatusTemporaryRedirect, "/my/messages?"+c.Request.URL.RawQuery)
 	})
 	r.Use(gin.Recovery(), onlyOwnFrames, a.record.refused)
-	r.NoRoute(gin.WrapH(pages))
-
+	for _, path := range []string{"/", "/requests.js", "/worker.js", "/record"} {
+		r.GET(path, gin.WrapH(pages))
+	}
 	r.POST("/sign-in", onlyOwnPages, a.record.reached(http.StatusNoContent), a.signIn)
 	r.POST("/sign-out", onlyOwnPages, ginadapter.Optional(a.auth), a.record.reached(http.StatusNoContent), a.signOut)
 

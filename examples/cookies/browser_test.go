@@ -77,7 +77,6 @@ type hosts struct {
 var (
 	overTLS = hosts{"https", "app.example.com", "evil.test", "evil.example.com"}
 	onPorts = hosts{"http", "localhost", "127.0.0.1", "localhost"} // two ports of a host are one site
-	onNames = hosts{"http", "app.localhost", "evil.localhost", "evil.app.localhost"}
 )
 
 // A visit is a tab of Chromium that is signed in at an application, and the

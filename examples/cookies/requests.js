@@ -156,8 +156,8 @@ const requests = [
 	["link to the other server, which redirects", "/my/page", via(otherServer, link((href) => ({ href, target: "shown" }))), visible],
 	["`window.open`", "/my/page", (url) => { window.open(url, "shown"); }, visible],
 	["`location`", "/my/page", (url) => { shown().location = url; }, visible],
-	["form, POST of a stranger's password", "/sign-in", form("post", stranger)],
-	["form, POST", "/sign-out", form("post", {})],
+	["form, POST of a stranger's password to `/sign-in`", "/sign-in", form("post", stranger)],
+	["form, POST to `/sign-out`", "/sign-out", form("post", {})],
 ].map(([name, path, send, why = ""]) => ({ name, path, send, why }));
 
 // run sends a request. It returns what the page could read, and what the

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chromedp/chromedp"
 	"github.com/gin-gonic/gin"
 )
 
@@ -121,7 +120,7 @@ func TestOtherPagesCannotUseTheCookie(t *testing.T) {
 	var mu sync.Mutex
 	var ways []way
 	got := make(map[*hosts][][]string) // for each column its cells
-	for _, h := range []*hosts{&overTLS, &onPorts, &onNames} {
+	for _, h := range []*hosts{&overTLS, &onPorts} {
 		got[h] = make([][]string, len(columns))
 	}
 	ok := t.Run("columns", func(t *testing.T) {
@@ -148,8 +147,11 @@ func TestOtherPagesCannotUseTheCookie(t *testing.T) {
 	for h, cells := range got {
 		for i := range cells {
 			for j := range cells[i] {
-				if want := got[&overTLS][i][j]; cells[i][j] != want {
-					t.Errorf("%s, %s, column %d: got %s, and %s over TLS", h.app, ways[j].Name, i, cells[i][j], want)
+				// Over plain HTTP, the guard does not look at the cookie of a
+				// request with "Origin: null", which a redirect can cause.
+				plain := strings.NewReplacer("403", "401")
+				if cell, want := cells[i][j], got[&overTLS][i][j]; cell != want && plain.Replace(cell) != plain.Replace(want) {
+					t.Errorf("%s, %s, column %d: got %s, and %s over TLS", h.app, ways[j].Name, i, cell, want)
 				}
 			}
 		}
@@ -171,6 +173,9 @@ func (c column) send(t *testing.T, h *hosts) (ways []way, cells []string) {
 			checkOwn(t, ways[i], o)
 		default:
 			checkOther(t, ways[i], o, page)
+			if r := o.arrived(t); ways[i].Name == "link" && c.mode == http.SameSiteLaxMode && (r == nil || !r.Reached) {
+				t.Errorf("the link on a page of %s arrived as %+v, want it to reach the page", page, r)
+			}
 		}
 	}
 	if c.change != nil || page == v.url {
@@ -218,31 +223,15 @@ func checkOther(t *testing.T, w way, o outcome, page string) {
 	if r.Reached && (r.Method != http.MethodGet || w.Path == "/my/feed" || w.Why == "") {
 		t.Errorf("%s: a request of a page of %s reached its handler: %+v", w.Name, page, r)
 	}
-	if strings.HasPrefix(w.Path, "/my/") && r.Cookie != (r.Status != http.StatusUnauthorized) {
+	if strings.HasPrefix(page, "https:") && strings.HasPrefix(w.Path, "/my/") && r.Cookie != (r.Status != http.StatusUnauthorized) {
 		t.Errorf("%s: the request had the cookie: %v, but its status is %d", w.Name, r.Cookie, r.Status)
-	}
-}
-
-// A link on a page of another site leads to the page of a user who is signed in.
-func TestLinksOfOtherSitesWork(t *testing.T) {
-	t.Parallel()
-	v := visitApp(t, &overTLS, http.SameSiteDefaultMode, nil)
-	v.open(t, v.site)
-	err := chromedp.Do(v.tab,
-		chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.body.innerHTML = '<a href="%s/my/page">link</a>'`, v.url)),
-		chromedp.Click("a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := chromedp.Run(v.tab, chromedp.Poll[bool](`document.body?.innerText.includes("The user's data.")`)); err != nil {
-		t.Error(err)
 	}
 }
 
 // Pages of other hosts below the domain cannot replace the cookie.
 func TestOtherHostsCannotSetTheCookie(t *testing.T) {
 	t.Parallel()
-	v := visitApp(t, &overTLS, http.SameSiteDefaultMode, nil)
+	v := visitApp(t, &overTLS, 0, nil)
 	v.open(t, v.origin)
 	for _, cookie := range []string{
 		"session=x; domain=example.com; path=/",
