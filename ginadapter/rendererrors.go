@@ -27,6 +27,9 @@ const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 // client gets the standard answer, and the panic continues.
 //
 // A nil render restores the standard answers for the guards behind it.
+//
+// The host's own middleware can call the middleware as a func before it calls a
+// guard.
 func RenderErrors(render func(c *gin.Context, e *tokenauth.ErrorResponse)) gin.HandlerFunc {
 	return func(c *gin.Context) { c.Set(renderKey, renderFunc(render)) }
 }
