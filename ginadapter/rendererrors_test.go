@@ -127,3 +127,30 @@ type gzipWriter struct {
 
 func (w gzipWriter) Write(b []byte) (int, error)       { return w.body.Write(b) }
 func (w gzipWriter) WriteString(s string) (int, error) { return io.WriteString(w.body, s) }
+
+// A host's middleware may call what RenderErrors returns as a func, before a guard,
+// and so be a single middleware.
+func TestRenderErrorsInOwnMiddleware(t *testing.T) {
+	t.Parallel()
+	auth, err := tokenauth.New(new(memory.Store), nil, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	render := ginadapter.RenderErrors(func(c *gin.Context, e *tokenauth.ErrorResponse) {
+		c.JSON(http.StatusOK, gin.H{"code": e.Status})
+	})
+	guard := ginadapter.RequireBearer(auth)
+	r := gin.New()
+	r.GET("/", func(c *gin.Context) {
+		render(c)
+		guard(c)
+		if !c.IsAborted() {
+			t.Error("the guard let a request without a token through")
+		}
+	}, func(*gin.Context) { t.Error("the handler was called") })
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if w.Code != http.StatusOK || w.Body.String() != `{"code":401}` || w.Header().Get("WWW-Authenticate") != "" {
+		t.Errorf("got %d %s with %v, want the envelope", w.Code, w.Body, w.Header())
+	}
+}
