@@ -45,7 +45,7 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", rand.Uint64(), "the `seed` of the random numbers (default a random one)")
 	flag.StringVar(&c.report, "report", "", "the `folder` to write a report to (default none; pages of histories with violations go to the temporary folder)")
 	flag.Float64Var(&c.rate, "rate", 500, "`requests` per second of the trial soak")
-	flag.DurationVar(&c.patience, "patience", 0, "the `time` to add to the maximum time of each recovery, for a busy machine")
+	flag.DurationVar(&c.patience, "patience", 0, "the `time` to add to the maximum time of each recovery and of an operator's change, for a busy machine")
 	flag.StringVar(&c.only, "only", "", "in the trials faults and feeds, inject only faults whose names contain the `text`")
 	list := flag.Bool("list-plants", false, "list the bugs that -plant can plant")
 	listTrials := flag.Bool("list-trials", false, "list the trials")

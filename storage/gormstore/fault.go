@@ -90,10 +90,9 @@ func explainPooler(err error) error {
 var errNotInserted = errors.New("gormstore: a concurrent change undid the INSERT: try again")
 
 // rolledBack reports whether the database rolled the statement back because of a
-// deadlock (40P01, 1213) or a serialization failure (40001), or returns true for
-// [errNotInserted]. It recognizes errors from
+// deadlock (40P01, 1213) or a serialization failure (40001). It recognizes errors from
 // MariaDB and MySQL by their text, because this package does not import their driver.
-// The service's code may have wrapped them.
+// The service's code may have wrapped them. An errNotInserted counts, too.
 func rolledBack(err error) bool {
 	state := sqlState(err)
 	return errors.Is(err, errNotInserted) || state == "40001" || state == "40P01" || strings.Contains(err.Error(), "Error 1213 (40001)")

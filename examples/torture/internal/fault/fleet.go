@@ -24,8 +24,8 @@ import (
 const lease = 500 * time.Millisecond
 
 // slowest is the maximum time of a validation: the default of
-// [tokenauth.Options.Timeout], and a second more on a busy machine. As in feedPatience,
-// [trial.Env.Patience] is not counted.
+// [tokenauth.Options.Timeout], and a second more on a busy machine, apart from
+// [trial.Env.Patience].
 const slowest = 2*time.Second + time.Second
 
 // A fleet is a group of [tokenauth.Service] replicas, each with its own handle of the
@@ -148,8 +148,9 @@ func (f *fleet) change(r *round, replica int, p *person, c, n int) {
 	r.record(call{replica, what, called, answered, err, wrong})
 }
 
-// feedPatience is the maximum time until a feed is back. A feed may have to wait for a
-// connection, and it pauses between its tries.
+// feedPatience is the maximum time until a feed is back, apart from
+// [trial.Env.Patience]. A feed may have to wait for a connection, and it pauses between
+// its tries.
 const feedPatience = 10 * time.Second
 
 // serve reports whether all replicas serve from their caches.

@@ -164,7 +164,7 @@ func (w *ward) report(t turn, f *fleet, r *round, lasted time.Duration, back boo
 		w.Violate("%s: %v after the end of the fault, not every cache serves again", where, r.feeds)
 	case f.cached && r.unheard != nil:
 		w.Violate("%s: after the end of the fault, with all feeds back, a revocation did not reach all replicas: %v", where, r.unheard)
-	case f.cached && r.heard >= lease+w.Patience:
+	case f.cached && r.heard >= lease:
 		w.Violate("%s: after the end of the fault, with all feeds back, a revocation took %v to reach all replicas", where, r.heard)
 	}
 }

@@ -22,8 +22,8 @@ import (
 // second; the rest is for a busy machine.
 const recoveryBound = 5 * time.Second
 
-// strikeBound is the maximum time of a fault, its end and the recovery together. If
-// they take longer, something hangs.
+// strikeBound is the maximum time of a fault, its end and the recovery together, apart
+// from [trial.Env.Patience]. If they take longer, something hangs.
 const strikeBound = 30 * time.Second
 
 // A breaker injects each [inject.Fault] of the feeds, the path on which changes reach

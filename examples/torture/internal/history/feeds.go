@@ -15,7 +15,7 @@ import (
 )
 
 // leaseOf returns the lease of the caches. It is longer than the minimum, so that the
-// caches serve on a busy machine.
+// caches serve on a busy machine, and still longer with [trial.Env.Patience].
 func leaseOf(e *trial.Env) time.Duration {
 	if e.Patience > 0 {
 		return 600 * time.Millisecond
