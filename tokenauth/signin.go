@@ -57,10 +57,12 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 	return issued, err
 }
 
-// validUserName reports whether a user may have the name. The Service passes no
-// other name to the [Authenticator].
+// validUserName reports whether the Service passes the name to the
+// [Authenticator]. A database could answer other names with an error. An empty
+// name is valid, because a host's Authenticator may know users by another
+// parameter.
 func validUserName(name string) bool {
-	return name != "" && len(name) <= maxUserName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
+	return len(name) <= maxUserName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 const maxUserName = 256 // bytes
