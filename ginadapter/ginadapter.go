@@ -125,6 +125,16 @@ func Optional(s *tokenauth.Service) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Optional: true})
 }
 
+// Guard returns middleware that lets a request through only if it meets the
+// requirement, as [tokenauth.Requirement.Guard] does. It is for what the other
+// guards do not have, such as a role and a client together, or a stream that ends
+// with its token:
+//
+//	r.GET("/events", ginadapter.Guard(auth, tokenauth.Requirement{Stream: true}), events)
+//
+// Guard panics as [tokenauth.Service.Authorizer] does.
+func Guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc { return guard(s, q) }
+
 // From returns the token with which the last guard let the request through. It
 // returns false on a route without a guard, for a request that [Optional] or
 // [AllowGuests] let through as anonymous, and for a [gin.Context] without a

@@ -3,8 +3,6 @@ package tokenauth
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,22 +13,14 @@ import (
 )
 
 // A tokenCache keeps tokens in memory ([Options.Cache]). It serves them only
-// while its lease lasts. Each heartbeat of the storage's feed extends the lease
-// ([Watcher]), because the heartbeats prove that the feed would report the end
-// of a token.
+// while the feed is alive.
 //
 // On a miss, the Service asks the storage, so the cache alone never rejects a
 // token. For the same reason, a token that another replica issued a moment ago
 // is valid here at once.
 type tokenCache struct {
-	watcher Watcher
-	lease   time.Duration
-	table   *cache.Table[cachedToken]
-
-	started time.Time    // has a monotonic reading
-	until   atomic.Int64 // end of the lease, in nanoseconds after started
-
-	logger *slog.Logger
+	*changeFeed
+	table *cache.Table[cachedToken]
 
 	mu    sync.Mutex
 	loads map[Slot]*load      // storage reads in progress
@@ -45,24 +35,16 @@ type cacheCounters struct {
 	_                                     [32]byte
 }
 
-func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache, error) {
-	w, ok := s.(Watcher)
-	if !ok {
-		return nil, fmt.Errorf("tokenauth: Options.Cache needs a storage that implements Watcher, but %T does not: use gormstore.WithFeed on PostgreSQL, or redisstore.WithFeed", s)
+func newTokenCache(maxEntries int, f *changeFeed) *tokenCache {
+	c := &tokenCache{
+		changeFeed: f,
+		table:      cache.New(maxEntries, (*cachedToken).identify),
+		loads:      make(map[Slot]*load),
+		roles:      make(map[string][]string),
 	}
-	options, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	return &tokenCache{
-		watcher: w,
-		lease:   options.Lease,
-		table:   cache.New(options.MaxEntries, (*cachedToken).identify),
-		started: time.Now(),
-		logger:  logger,
-		loads:   make(map[Slot]*load),
-		roles:   make(map[string][]string),
-	}, nil
+	f.users, f.all, f.back = append(f.users, c.invalidate), append(f.all, c.flush), "; the cache is in use again"
+	f.want()
+	return c
 }
 
 // A cachedToken is a token in the cache.
@@ -78,12 +60,6 @@ func (t *cachedToken) identify() (*cache.Key, *cache.Group) {
 }
 
 func (c *tokenCache) count(u *UserKey) *cacheCounters { return &c.counters[u[15]%32] }
-
-func (c *tokenCache) alive() bool { return c.aliveAt(time.Now()) }
-
-func (c *tokenCache) aliveAt(reading time.Time) bool {
-	return int64(reading.Sub(c.started)) < c.until.Load()
-}
 
 // hit returns the cached token with the digest, or nil if the caller must ask
 // the storage. The argument reading is the current time, which the caller got

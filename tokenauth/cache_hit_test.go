@@ -23,7 +23,7 @@ func newCached(t *testing.T) (s *Service, accessToken string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	(&subscription{tokenCache: s.cache, began: func() {}}).Heartbeat(time.Now().Add(time.Hour))
+	(&subscription{changeFeed: s.feed, began: func() {}}).Heartbeat(time.Now().Add(time.Hour))
 	token := Token{Slot: SlotOf("alice", ""), ExpiresAt: time.Now().Add(time.Hour), Principal: Principal{Roles: []string{"Reader"}}}
 	accessToken, token.Digest = accesstoken.Mint("tat_", token.Slot.bytes())
 	_, l, _ := s.cache.enter(token.Slot, &token.Digest, true)

@@ -26,12 +26,35 @@ type Requirement struct {
 	Clients []string
 	// Guests also lets requests through that present no token. A request with a
 	// token that is expired or otherwise not valid gets 401, so that its client
-	// signs in again. Guests cannot be combined with another field.
+	// signs in again. Guests cannot be combined with another
+	// field except Stream.
 	Guests bool
 	// Optional also lets anonymous requests through: those without a token, and
 	// those whose token is expired or otherwise not valid. It cannot be
-	// combined with another field.
+	// combined with another field except Stream.
 	Optional bool
+	// Stream is for a request that stays open, such as a WebSocket or
+	// server-sent events. Its context ends when the token ends: [context.Cause]
+	// then returns an [ErrInvalidToken], or an [ErrExpiredToken] or
+	// [ErrReplacedToken] if that is known. It ends with [ErrUnavailable] when
+	// [Service.Run] returns, as at a shutdown.
+	//
+	//   - A revocation, a newer sign-in, a rejection by [Options.LiveCheck] and
+	//     the expiry end the context. With a storage that has a feed (a
+	//     [Watcher]), that takes milliseconds in every replica, with or without
+	//     [Options.Cache]. Otherwise, and for LiveCheck, it takes up to
+	//     [Options.StreamInterval].
+	//   - A failure of the storage does not end it. While the feed is lost,
+	//     tokens are checked at the interval.
+	//   - Run must be running in this process. Otherwise the response is 503.
+	//   - If [Options.Fallback] authenticated the request, or if it has no token,
+	//     the context ends with the request only.
+	//
+	// The handler must return when the context ends. A handler that may be
+	// blocked in a write needs more: [context.AfterFunc] can set a write deadline
+	// ([http.ResponseController]) or close the connection. Stream may be combined
+	// with the other fields.
+	Stream bool
 }
 
 // check panics if a list is empty but not nil, if a list has an empty string,
@@ -74,6 +97,9 @@ func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, 
 	s.mustNotBeNil()
 	q.check()
 	q.Roles, q.Clients = slices.Clone(q.Roles), slices.Clone(q.Clients)
+	if q.Stream && s.feed != nil {
+		s.feed.want()
+	}
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
 		authorized, refusal := s.authorize(request.Complete(r), &q)
 		if refusal != nil {
@@ -99,6 +125,15 @@ func (s *Service) authorize(r *http.Request, q *Requirement) (*http.Request, *Er
 	if refusal := s.missing(token, q); refusal != nil {
 		s.observeRefusal(r, refusal.Err, token)
 		return nil, refusal
+	}
+	if q.Stream && !token.Digest.IsZero() {
+		stream, err := s.streams.open(authorized, token)
+		if err != nil {
+			refusal := s.errorResponse(unavailable("opening a stream", err))
+			s.reportRefusal(r, refusal)
+			return nil, refusal
+		}
+		return stream, nil
 	}
 	return authorized, nil
 }

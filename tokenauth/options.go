@@ -148,6 +148,13 @@ type Options struct {
 	// token is rejected from the next request on.
 	Cache *CacheOptions
 
+	// StreamInterval is how often [Service.Run] checks the tokens of open streams
+	// ([Requirement.Stream]) if the storage has no feed that reports changes, or
+	// while the feed is lost. If LiveCheck is set, it is asked as often. All
+	// streams with the same token share a check. Zero means 5 seconds. The range
+	// is 100 milliseconds to 1 hour.
+	StreamInterval time.Duration
+
 	// Clients is the registry of the applications through which users may sign
 	// in. Nil means that there is one application: the endpoints accept any
 	// client_id and client_secret, and ignore them.
@@ -295,6 +302,7 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&c.Timeout, 2*time.Second)
 	setDefault(&c.BodyTimeout, 5*time.Second)
 	setDefault(&c.PurgeInterval, time.Hour)
+	setDefault(&c.StreamInterval, 5*time.Second)
 	setDefault(&c.ProxyHeader, "X-Forwarded-For")
 	var err error
 	if c.Devices, err = c.Devices.withDefaults(); err != nil {
@@ -326,6 +334,7 @@ func (o *Options) withDefaults() (Options, error) {
 		{"Timeout", c.Timeout, 10 * time.Millisecond, time.Minute},
 		{"BodyTimeout", c.BodyTimeout, 100 * time.Millisecond, time.Minute},
 		{"PurgeInterval", c.PurgeInterval, time.Second, 24 * time.Hour},
+		{"StreamInterval", c.StreamInterval, 100 * time.Millisecond, time.Hour},
 	} {
 		if d.got < d.min || d.got > d.max {
 			return c, fmt.Errorf("tokenauth: Options.%s is %v, must be from %v to %v", d.field, d.got, d.min, d.max)

@@ -246,16 +246,14 @@ var errNoBulkRevoker = errors.New("the storage is not a BulkRevoker; the stores 
 
 const revokingClient = "revoking a client's tokens"
 
-// bulkRevoke calls a method of the [BulkRevoker], and flushes the cache.
+// bulkRevoke calls a method of the [BulkRevoker], and then calls allChanged.
 func (s *Service) bulkRevoke(ctx context.Context, doing string, revoke func(BulkRevoker, context.Context) error) error {
 	r, ok := s.storage.(BulkRevoker)
 	if !ok {
 		return unavailable(doing, fmt.Errorf("%w (%T)", errNoBulkRevoker, s.storage))
 	}
 	err := revoke(r, ctx)
-	if s.cache != nil {
-		s.cache.flush()
-	}
+	s.allChanged()
 	if err != nil {
 		return unavailable(doing, err)
 	}

@@ -40,6 +40,8 @@ type revoker struct {
 	unread atomic.Bool // the last read of a queue failed
 }
 
+const mayStayValid = "tokens that must end may stay valid"
+
 func (s *Service) newRevoker() *revoker {
 	return &revoker{
 		Service:  s,
@@ -49,9 +51,9 @@ func (s *Service) newRevoker() *revoker {
 		again:    revokerLane{slots: make(chan struct{}, revocationsAtOnce)},
 		clients:  revokerLane{slots: make(chan struct{}, 1)},
 		removals: revokerLane{slots: make(chan struct{}, 1)},
-		listing:  outage{doing: "reading the queue of revocations"},
-		ending:   outage{doing: "ending the tokens of a changed user or client"},
-		removing: outage{doing: "removing a revocation from its queue"},
+		listing:  outage{doing: "reading the queue of revocations", effect: mayStayValid},
+		ending:   outage{doing: "ending the tokens of a changed user or client", effect: mayStayValid},
+		removing: outage{doing: "removing a revocation from its queue", effect: mayStayValid},
 	}
 }
 

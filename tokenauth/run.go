@@ -33,6 +33,8 @@ const (
 //     while it does not purge.
 //   - It follows the storage's feed, which the cache needs ([Options.Cache]).
 //     Without Run the cache is never used.
+//   - It ends open streams whose token ended ([Requirement.Stream]). Without Run
+//     a guard for streams answers 503. When Run returns, it ends all streams.
 //   - It ends tokens after a change to a user or a client, if the
 //     [Authenticator] or [Options.Clients] is a [RevocationQueue], as
 //     gormstore's are. Without Run, a token that is not stored together with
@@ -50,9 +52,10 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	defer s.running.Add(-1)
 	var wg sync.WaitGroup
-	if s.cache != nil {
-		wg.Go(func() { s.cache.run(ctx) })
+	if s.feed != nil {
+		wg.Go(func() { s.feed.run(ctx) })
 	}
+	wg.Go(func() { s.streams.run(ctx, s.lookStreamed) })
 	if s.uses != nil {
 		wg.Go(func() { s.uses.run(ctx) })
 	}

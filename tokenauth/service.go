@@ -27,8 +27,10 @@ type Service struct {
 	places        *presented.Places // from options.Places
 	timeout       deadline.Timeout
 	lookups       *lookups
-	clock         *clock.Clock     // nil if the host set Options.Now
-	cache         *tokenCache      // nil without Options.Cache
+	clock         *clock.Clock // nil if the host set Options.Now
+	feed          *changeFeed  // nil if the storage is not a Watcher
+	cache         *tokenCache  // nil without Options.Cache
+	streams       *streams
 	limiter       *limiter.Limiter // nil with ThrottleOptions.InsecureOff
 	uses          *useLog          // nil if no option needs it, or the storage is not a UseRecorder
 	securityLog   *securityLog
@@ -89,19 +91,41 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		}
 	}
 	service.lookups = newLookups(s, &service.timeout, options.Logger, service.securityLog)
-	if options.Cache != nil {
-		if service.cache, err = newTokenCache(s, options.Cache, options.Logger); err != nil {
-			return nil, err
-		}
+	if err := service.followFeed(); err != nil {
+		return nil, err
 	}
 	if err := options.Devices.check(s); err != nil {
 		return nil, err
 	}
-	if service.uses, err = newUseLog(s, &service.options, &service.timeout, service.cache); err != nil {
+	if service.uses, err = newUseLog(s, &service.options, &service.timeout, service.allChanged); err != nil {
 		return nil, err
 	}
 	service.warnHidden()
 	return service, nil
+}
+
+// followFeed makes the cache and the streams, which follow the storage's feed.
+func (s *Service) followFeed() error {
+	o := s.options.Cache
+	if o == nil {
+		o = new(CacheOptions)
+	}
+	c, err := o.withDefaults()
+	if err != nil {
+		return err
+	}
+	w, ok := s.storage.(Watcher)
+	switch {
+	case ok:
+		s.feed = newFeed(w, c.Lease, s.options.Logger)
+	case s.options.Cache != nil:
+		return fmt.Errorf("tokenauth: Options.Cache needs a storage that implements Watcher, but %T does not: use gormstore.WithFeed on PostgreSQL, or redisstore.WithFeed", s.storage)
+	}
+	if s.options.Cache != nil {
+		s.cache = newTokenCache(c.MaxEntries, s.feed)
+	}
+	s.streams = newStreams(&s.options, s.feed, s.lookups.batches != nil)
+	return nil
 }
 
 // warnHidden logs a warning about each wrapper that hides an optional ability.
@@ -201,12 +225,21 @@ func (s *Service) CacheStats() (stats CacheStats) {
 	return s.cache.stats()
 }
 
-// changed invalidates a user's tokens in the cache. Each method that changes
-// tokens calls changed before it returns, so that its caller sees the change.
-// It calls changed even after an error, because the change may have taken
-// effect.
+// changed invalidates a user's tokens in the cache, and has those of open streams
+// checked. Each method that changes tokens calls changed before it returns, so
+// that its caller sees the change. It calls changed even after an error, because
+// the change may have taken effect.
 func (s *Service) changed(u UserKey) {
 	if s.cache != nil {
 		s.cache.invalidate(u)
 	}
+	s.streams.changed(u)
+}
+
+// allChanged is like changed, for all users.
+func (s *Service) allChanged() {
+	if s.cache != nil {
+		s.cache.flush()
+	}
+	s.streams.allChanged()
 }

@@ -134,6 +134,18 @@ type Token struct {
 	Presented Secret `json:"-"`
 }
 
+// current returns nil if t is the token with the digest, [ErrReplacedToken] if t
+// replaced it, and otherwise [ErrInvalidToken].
+func (t *Token) current(d *Digest) error {
+	switch {
+	case equal(&t.Digest, d):
+		return nil
+	case equal(&t.Replaced, d):
+		return ErrReplacedToken
+	}
+	return ErrInvalidToken
+}
+
 // expired reports whether the token has expired at a time in Unix seconds.
 func (t *Token) expired(now int64) bool { return now >= t.ExpiresAt.Unix() }
 

@@ -38,7 +38,7 @@ const (
 type useLog struct {
 	options  *Options
 	timeout  *deadline.Timeout
-	cache    *tokenCache // nil without Options.Cache
+	changed  func() // called when any token may have ended
 	recorder UseRecorder
 	shards   [64]useShard
 	hurry    chan struct{} // a value in this channel makes run record now; its capacity is one
@@ -63,7 +63,7 @@ type sighting struct {
 
 // newUseLog returns a useLog for the storage, or nil if no option needs one. It
 // is the only place that checks whether the storage is a [UseRecorder].
-func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, c *tokenCache) (*useLog, error) {
+func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, changed func()) (*useLog, error) {
 	recorder, ok := s.(UseRecorder)
 	for _, need := range []struct {
 		option string
@@ -76,7 +76,7 @@ func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, c *tokenCache) 
 	if !ok || o.IdleTimeout == 0 && o.MaxLifetime == 0 && o.Devices == nil {
 		return nil, nil
 	}
-	return &useLog{options: o, timeout: timeout, cache: c, recorder: recorder, hurry: make(chan struct{}, 1)}, nil
+	return &useLog{options: o, timeout: timeout, changed: changed, recorder: recorder, hurry: make(chan struct{}, 1)}, nil
 }
 
 // useHourOf returns the number of the hour, for this token, to which a time in
@@ -269,8 +269,8 @@ func (u *useLog) endIdle(ctx context.Context) {
 		ended, err = u.recorder.RevokeUnused(ctx, before)
 		return err
 	})
-	if u.cache != nil && (ended > 0 || err != nil) {
-		u.cache.flush()
+	if ended > 0 || err != nil {
+		u.changed()
 	}
 	if ended > 0 {
 		u.options.Logger.InfoContext(ctx, "tokenauth: idle tokens ended", "ended", ended, "idle_timeout", u.options.IdleTimeout.String())

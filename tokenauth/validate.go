@@ -74,11 +74,11 @@ func (s *Service) validate(ctx context.Context, accessToken string) (*Token, err
 	if err != nil {
 		return nil, err
 	}
-	if !equal(&t.Digest, (*Digest)(&digest)) {
-		if equal(&t.Replaced, (*Digest)(&digest)) {
-			return t, ErrReplacedToken
+	if err := t.current((*Digest)(&digest)); err != nil {
+		if err != ErrReplacedToken {
+			t = nil
 		}
-		return nil, ErrInvalidToken
+		return t, err
 	}
 	return t, s.accept(ctx, t, nil, time.Now())
 }
@@ -97,25 +97,33 @@ func (s *Service) cached(d Digest) (t *cachedToken, reading time.Time) {
 // there is one.
 func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err error) {
 	if s.cache == nil {
-		t, err = s.lookups.find(ctx, slot)
-	} else {
-		if !s.cache.alive() {
-			s.warnRunNotCalled(ctx)
-		}
-		t, err = s.cache.find(ctx, slot, &d, s.lookups.find)
+		return s.read(ctx, slot)
 	}
+	if !s.cache.alive() {
+		s.warnRunNotCalled(ctx)
+	}
+	t, err = s.cache.find(ctx, slot, &d, s.lookups.find)
+	return t, s.loadError(ctx, err)
+}
+
+// read returns the token in the slot from the storage, and not from the cache.
+func (s *Service) read(ctx context.Context, slot Slot) (*Token, error) {
+	t, err := s.lookups.find(ctx, slot)
+	return t, s.loadError(ctx, err)
+}
+
+// loadError returns the error of [Service.Validate] for one of the storage.
+func (s *Service) loadError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return nil, ErrInvalidToken
+		return ErrInvalidToken
 	case errors.Is(err, ErrCorrupt):
 		s.securityLog.corrupt(ctx, err)
-		return nil, ErrInvalidToken
-	case err == errPanic:
-		return nil, err
-	case err != nil:
-		return nil, unavailable("finding a token", err)
+		return ErrInvalidToken
+	case err != nil && err != errPanic:
+		return unavailable("finding a token", err)
 	}
-	return t, nil
+	return err
 }
 
 // accept checks the expiry of a token whose digest is right, and calls
