@@ -170,6 +170,8 @@
 //   - a failure to remove a rejected sign-in's token from the storage;
 //   - the loss of the storage's feed, which the cache needs (its return is
 //     logged at info);
+//   - a failure to check the tokens of open streams, once for each outage (the
+//     end of the outage is logged at info);
 //   - a call to Run while an earlier call is still running;
 //   - a local clock that differs from the storage's clock;
 //   - a failure to record when tokens were used, once for each outage (the end
@@ -213,6 +215,6 @@
 //
 // A [Service] is safe for concurrent use. Outside [Service.Run], it starts
 // goroutines only to call a [BatchFinder], and each ends when its calls have
-// returned. Run does the background work: call it once for each Service, in
+// returned. At the end of a stream, a goroutine forgets it ([Requirement.Stream]). Run does the background work: call it once for each Service, in
 // every process.
 package tokenauth
