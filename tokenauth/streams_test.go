@@ -150,14 +150,23 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	})
 }
 
+// A storage that fails prolongs no stream, not even of a token that may live on.
 func TestStreamEndsWhenItsTokenExpires(t *testing.T) {
-	inStreamBubble(t, tokenauth.Options{Lifetime: time.Hour}, func(t *testing.T, s *scripted, auth *tokenauth.Service, _, _ time.Duration) {
-		stream, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))
-		defer disconnect()
-		goesOn(t, stream, time.Hour-2*time.Second)
-		s.before = func(context.Context, string) error { return errors.New("the storage is down") }
-		endsWith(t, stream, 3*time.Second, "invalid expired")
-	})
+	for name, o := range map[string]tokenauth.Options{
+		"a token of an hour":       {Lifetime: time.Hour},
+		"a token that may live on": {Lifetime: time.Hour, MaxLifetime: 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inStreamBubble(t, o, func(t *testing.T, s *scripted, auth *tokenauth.Service, _, _ time.Duration) {
+				stream, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))
+				defer disconnect()
+				time.Sleep(time.Second)
+				s.before = func(context.Context, string) error { return errors.New("the storage is down") }
+				goesOn(t, stream, time.Hour-3*time.Second)
+				endsWith(t, stream, 3*time.Second, "invalid expired")
+			})
+		})
+	}
 }
 
 // A token that lives on while it is used does so with an open stream, too, if
@@ -283,7 +292,10 @@ func TestStreamsEndWhenRunReturns(t *testing.T) {
 // The feed is lost without an error, and a token ends meanwhile.
 func TestStreamsAreCheckedAtTheIntervalWhileTheFeedIsLost(t *testing.T) {
 	for name, lose := range map[string]func(s *fedStore){
-		"with an error":    func(s *fedStore) { s.lose <- errors.New("connection lost") },
+		"with an error": func(s *fedStore) {
+			s.lose <- errors.New("connection lost")
+			go func() { <-s.feeds }() // the new feed has no heartbeat
+		},
 		"without an error": func(*fedStore) { time.Sleep(lease + time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -313,7 +325,7 @@ func TestStreamsAreCheckedWhenTheFeedIsBack(t *testing.T) {
 	inBubble(t, tokenauth.Options{StreamInterval: time.Hour}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		stream, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))
 		defer disconnect()
-		goesOn(t, stream, time.Second)
+		goesOn(t, stream, 1100*time.Millisecond) // the loss is looked for every half second, and must not be seen
 		s.lose <- errors.New("connection lost")
 		s.foreign(t)
 		feed = <-s.feeds
