@@ -133,7 +133,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 				second, disconnect := openStream(t, auth, accessToken)
 				defer disconnect()
 				bobs, disconnect := openStream(t, auth, issue(t, auth, bob(), ""))
-				time.Sleep(time.Minute)
+				time.Sleep(61 * time.Second) // no multiple of the interval
 				goesOn(t, first, 0)
 				if err := end.by(t.Context(), accessToken, by); err != nil {
 					t.Fatal(err)
@@ -399,7 +399,7 @@ func TestStreamsLeaveNothingBehind(t *testing.T) {
 		clear(disconnect)
 		synctest.Wait()
 		after, left := measure()
-		if after > goroutines || left > before+1<<20 {
+		if after > goroutines || left > before+(during-before)/4 {
 			t.Errorf("%d goroutines and %d bytes stay", after-goroutines, int64(left)-int64(before))
 		}
 		stop()
