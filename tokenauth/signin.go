@@ -3,10 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
@@ -60,10 +57,8 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 // validUserName reports whether the Service passes the name to the
 // [Authenticator]. A database could answer other names with an error. An empty
 // name is valid, because a host's Authenticator may know users by another
-// parameter.
-func validUserName(name string) bool {
-	return len(name) <= maxUserName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
-}
+// parameter. White space such as a tab is valid, because gormstore drops it.
+func validUserName(name string) bool { return len(name) <= maxUserName && storable(name) }
 
 const maxUserName = 256 // bytes
 

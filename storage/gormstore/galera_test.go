@@ -190,7 +190,7 @@ func galeraAlone(t *testing.T, nodes []*throwaway.Server) {
 var galeraNumber atomic.Uint64
 
 // newName returns a name that no other call has returned.
-func newName(kind string) string { return fmt.Sprint(kind, galeraNumber.Add(1)) }
+func newName(kind string) string { return fmt.Sprint(kind, "-", galeraNumber.Add(1)) }
 
 // galeraTokens changes tokens at one node and immediately reads them at the other.
 func galeraTokens(t *testing.T, replicas []galeraReplica) {

@@ -137,8 +137,7 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 		created, err = u.read(ctx, pool, `id`, u.dialect.share, user.ID)
 		switch {
 		case errors.Is(err, tokenauth.ErrNotFound):
-			taken, err := u.read(ctx, pool, `name_key`, u.dialect.share, key)
-			if errors.Is(err, tokenauth.ErrNotFound) || taken.stamp == stamp {
+			if _, err = u.read(ctx, pool, `name_key`, u.dialect.share, key); errors.Is(err, tokenauth.ErrNotFound) {
 				return errNotInserted
 			}
 			return cmp.Or(err, errNameTaken)
