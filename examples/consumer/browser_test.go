@@ -1,0 +1,3 @@
+package main
+
+var browser struct{ stop func() }
