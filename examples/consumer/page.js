@@ -27,7 +27,9 @@ async function call(method, path, form) {
   return response.status === 204 ? null : response.json();
 }
 
-function say(text) {
+// say tells the user something. With unseen, only a screen reader does.
+function say(text, style = "") {
+  $("status").className = style;
   $("status").textContent = text;
 }
 
@@ -90,6 +92,8 @@ function askForCode(ask) {
   $("otp").value = "";
 }
 
+$("username").addEventListener("input", () => askForCode(false)); // another user may need none
+
 onSubmit($("sign-in"), async () => {
   const form = new FormData($("sign-in"));
   form.set("grant_type", "password");
@@ -125,10 +129,9 @@ async function signedIn() {
   askForCode(false);
   $("signed-out").hidden = true;
   $("signed-in").hidden = $("user").hidden = false;
-  $("status").className = "";
   $("user-name").textContent = me.name;
   $("change").elements.user.value = me.name;
-  say(`Signed in as ${me.name}.`);
+  say(`Signed in as ${me.name}.`, "unseen");
   await showDevices();
   $("devices-title").focus();
   watch();
@@ -142,7 +145,6 @@ function signedOut(why) {
   shown = "";
   $("signed-out").hidden = false;
   $("signed-in").hidden = $("user").hidden = true;
-  $("status").className = "beside-form";
   $("device-name").value = localStorage.getItem("device-name") || guessName();
   say(why);
   if (why) $("username").focus();
@@ -169,7 +171,8 @@ function item(device) {
   line.querySelector("bdi").textContent = name;
   line.querySelector(".badge").hidden = !device.current;
   showTime(line.querySelector(".issued"), device.issued);
-  showTime(line.querySelector(".seen time"), device.lastSeen);
+  if (device.current) line.querySelector(".seen").textContent = "active now";
+  else showTime(line.querySelector(".seen time"), device.lastSeen);
   const button = line.querySelector("button");
   button.hidden = device.current; // which has the button at the top
   line.querySelector(".unseen").textContent = ` ${name}`;
