@@ -415,7 +415,7 @@ func TestPageFitsItsReaders(t *testing.T) {
 	b.checkNames("asked for a code", "textbox Code of your authenticator app")
 
 	b.tabTo("#username") // from the code, round the page
-	b.enter("username") // who needs no code
+	b.enter("username")  // who needs no code
 	b.press(kb.Enter)
 	b.awaitSignedIn("username")
 	b.tabTo("summary")

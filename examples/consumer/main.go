@@ -17,6 +17,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -69,6 +70,10 @@ func run(ctx context.Context, c config, out io.Writer) error {
 	defer listener.Close()
 	if c.unthrottled && !isLoopback(listener.Addr()) {
 		return fmt.Errorf("-throttle=off lets anyone guess passwords, and other machines can reach %v: listen on a loopback address", listener.Addr())
+	}
+
+	if u, err := url.Parse(c.origin); c.origin != "" && (err != nil || c.origin != u.Scheme+"://"+u.Host) {
+		return fmt.Errorf("-origin must be a scheme and a host, such as https://app.example, not %q", c.origin)
 	}
 
 	store, err := openStore(ctx, c.store)

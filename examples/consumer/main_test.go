@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bearerkit/bearerkit/storage/gormstore"
@@ -70,6 +71,7 @@ func TestRefusesFlags(t *testing.T) {
 		"needs the path of a file":      {addr: "127.0.0.1:0", store: "sqlite:"},
 		"needs a URL":                   {addr: "127.0.0.1:0", store: "postgres:x"},
 		"lets anyone guess passwords":   {addr: ":0", store: "memory:", unthrottled: true},
+		"-origin must be":               {addr: "127.0.0.1:0", store: "memory:", origin: "https://app.example/"},
 		"the store is empty":            {addr: ":0", store: "memory:"},
 		"a storage that":                {addr: "127.0.0.1:0", store: "sqlite:" + filepath.Join(t.TempDir(), "x.db"), cache: true},
 	} {
@@ -77,4 +79,26 @@ func TestRefusesFlags(t *testing.T) {
 			t.Errorf("run(%+v): error %v, want one with %q", c, err, want)
 		}
 	}
+}
+
+// Several processes may start on an empty store at the same time.
+func TestProcessesStartTogether(t *testing.T) {
+	onEach(t, databases, func(t *testing.T, storeURL string) {
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				s, err := openStore(t.Context(), storeURL)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer s.close()
+				if _, err := createTrialUsers(t.Context(), s, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		startSite(t, config{store: storeURL}).client(t).signIn("reader", "phone")
+	})
 }

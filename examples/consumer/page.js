@@ -190,9 +190,9 @@ function item(device) {
 }
 
 function showTime(element, time) {
-  const date = new Date(time);
+  const date = new Date(time), today = date.toDateString() === new Date().toDateString();
   element.dateTime = time;
-  element.textContent = date.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  element.textContent = date.toLocaleString(undefined, { hour: "2-digit", minute: "2-digit", ...(today ? {} : { day: "numeric", month: "short" }) });
 }
 
 onClick($("end-others"), async () => {
