@@ -147,7 +147,6 @@ func TestCodeWorksOnce(t *testing.T) {
 		if got := sites[0].client(t).want(400, "POST", "/Token", form); !strings.Contains(got, `"error":"mfa_required"`) {
 			t.Errorf("without a code: got %s", got)
 		}
-		form.Set("otp", "000000")
 		form.Set("otp", code(t, time.Now().Add(30*time.Second))) // of the next step, so that it does not expire meanwhile
 		var wg sync.WaitGroup
 		statuses := make(chan int, 6)
