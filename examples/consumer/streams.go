@@ -44,15 +44,26 @@ func reason(ctx context.Context) string {
 
 // unblock ends the writes of a stream a second after its context. Otherwise a client
 // that does not read could block the handler for ever.
-func unblock(c *gin.Context) {
-	out := http.NewResponseController(c.Writer)
-	context.AfterFunc(c.Request.Context(), func() { out.SetWriteDeadline(time.Now().Add(time.Second)) })
+//
+// The handler must call the result before it returns. Afterwards the server and Gin
+// use the writer for another request, which must not get the deadline.
+func unblock(c *gin.Context) (finish func()) {
+	out, set := http.NewResponseController(c.Writer), make(chan struct{})
+	stop := context.AfterFunc(c.Request.Context(), func() {
+		out.SetWriteDeadline(time.Now().Add(time.Second))
+		close(set)
+	})
+	return func() {
+		if !stop() {
+			<-set
+		}
+	}
 }
 
 // events handles GET /events: server-sent events, the last of which says why the
 // stream ends.
 func (s *service) events(c *gin.Context) {
-	unblock(c)
+	defer unblock(c)()
 	ctx, h := c.Request.Context(), c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
@@ -93,7 +104,7 @@ const signInAgain websocket.StatusCode = 4401
 func (s *service) socket(c *gin.Context) {
 	s.sockets.Add(1)
 	defer s.sockets.Done()
-	unblock(c)
+	defer unblock(c)()
 	ctx := c.Request.Context()
 	conn, err := websocket.Accept(c.Writer, c.Request, nil)
 	if err != nil {
