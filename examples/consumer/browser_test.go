@@ -110,7 +110,8 @@ func (b *tab) look(s screen) {
 }
 
 // listen records exceptions, errors on the console and violations of the policy. It
-// leaves out the refusals of a sign-in or a password, which the page shows.
+// leaves out refused requests that the page handles: a wrong password, and a token
+// that ends while the page asks for the devices.
 func (b *tab) listen(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -125,7 +126,15 @@ func (b *tab) listen(event any) {
 		b.errors = append(b.errors, "console: "+strings.Join(args, " "))
 	case *log.EventEntryAdded:
 		u, _ := url.Parse(e.Entry.URL)
-		refused := e.Entry.Source == log.EntrySourceNetwork && u != nil && (u.Path == "/session" || u.Path == "/api/password") && strings.Contains(e.Entry.Text, "status of 400")
+		refused := false
+		if e.Entry.Source == log.EntrySourceNetwork && u != nil {
+			switch u.Path {
+			case "/session", "/api/password":
+				refused = strings.Contains(e.Entry.Text, "status of 400")
+			case "/api/devices", "/events":
+				refused = strings.Contains(e.Entry.Text, "status of 401")
+			}
+		}
 		if !refused {
 			b.errors = append(b.errors, fmt.Sprintf("log: %s %s", e.Entry.Text, e.Entry.URL))
 		}
@@ -285,6 +294,7 @@ func TestPageOnTwoDevices(t *testing.T) {
 		one.awaitFocus("current")
 		one.press(trialPassword, kb.Enter)
 		one.awaitStatus("Your password is changed.")
+		one.awaitFocus("devices-title")
 		two.awaitSignedOut("You were signed out: this device was ended")
 		if got := fmt.Sprint(one.devices()); got != "[Work laptop This device]" {
 			t.Errorf("after the password changed, the list has %s", got)
@@ -299,6 +309,7 @@ func TestPageOnTwoDevices(t *testing.T) {
 		one.press(kb.Enter)
 		two.awaitSignedOut("You were signed out: this device was ended")
 		one.awaitStatus("All other devices are signed out.")
+		one.awaitFocus("devices-title")
 		one.tabTo("#sign-out")
 		one.press(kb.Enter)
 		one.awaitSignedOut("You signed out.")

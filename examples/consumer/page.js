@@ -153,9 +153,13 @@ function signedOut(why) {
 // The devices
 
 let shown = ""; // the devices in the list, as JSON
+let asked = 0, answered = 0; // requests for the list
 
 async function showDevices() {
+  const request = ++asked;
   const devices = await call("GET", "api/devices");
+  if (request < answered) return; // a later request was answered before
+  answered = request;
   if (JSON.stringify(devices) === shown) return; // keep the focus where it is
   shown = JSON.stringify(devices);
   devices.sort((a, b) => b.current - a.current);
