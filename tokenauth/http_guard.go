@@ -52,8 +52,10 @@ type Requirement struct {
 	//
 	// The handler must return when the context ends. A handler that may be
 	// blocked in a write needs more: [context.AfterFunc] can set a write deadline
-	// ([http.ResponseController]) or close the connection. Stream may be combined
-	// with the other fields.
+	// ([http.ResponseController]) or close the connection. Before the handler
+	// returns, it stops that func or waits for it: afterwards the server may use
+	// the connection for another request. Stream may be combined with the other
+	// fields.
 	Stream bool
 }
 

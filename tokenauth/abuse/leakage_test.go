@@ -300,7 +300,7 @@ var leakage = []situation{
 		id: "L16", what: "few dependencies, each for a documented reason",
 		alone: func(t *testing.T) {
 			reasons := map[string]string{
-				"github.com/coder/websocket":             "tests",
+				"github.com/coder/websocket":             "examples and tests",
 				"github.com/gin-gonic/gin":               "ginadapter",
 				"github.com/google/uuid":                 "the IDs of gormstore's users",
 				"github.com/jackc/pgx/v5":                "gormstore/pgxfeed, and tests",

@@ -9,10 +9,12 @@
 package main
 
 import (
-	"fmt"
-	"strings"
+	"context"
 
+	"github.com/bearerkit/bearerkit/examples/internal/stores"
 	"github.com/bearerkit/bearerkit/examples/quickstart/service"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 )
 
 func main() {
@@ -28,17 +30,42 @@ func main() {
 	})
 }
 
-// needsURL returns an error unless the value of -store is a URL of the database.
-func needsURL(storeURL string) error {
-	scheme, rest, _ := strings.Cut(storeURL, ":")
-	if !strings.HasPrefix(rest, "//") {
-		return fmt.Errorf("-store %[1]s needs a URL, such as %[1]s://user:password@localhost/database", scheme)
+func openPostgres(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
+	dialector, err := stores.Postgres(storeURL)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	s, err := service.OpenGORM(ctx, dialector, &gormstore.Options{Feed: feed})
+	if err != nil || !feed {
+		return s, err
+	}
+	tokens, err := gormstore.WithFeed(ctx, s.Tokens.(*gormstore.Store), pgxfeed.Listener{})
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.Tokens = tokens
+	return s, nil
 }
 
-// invalidURL is the error for a URL that cannot be parsed. The parser's error would
-// contain the password.
-func invalidURL(scheme string) error {
-	return fmt.Errorf("-store is not a valid %s:// URL; it is not printed here because it may contain a password", scheme)
+func openMySQL(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
+	dialector, err := stores.MySQL(storeURL)
+	if err != nil {
+		return nil, err
+	}
+	return service.OpenGORM(ctx, dialector, &gormstore.Options{Feed: feed})
+}
+
+// openRedis opens a store with tokens in Redis and users in memory.
+func openRedis(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
+	s, err := service.OpenMemory(ctx, storeURL, feed)
+	if err != nil {
+		return nil, err
+	}
+	tokens, stop, err := stores.Redis(storeURL, feed)
+	if err != nil {
+		return nil, err
+	}
+	s.Tokens, s.Close = tokens, func() error { stop(); return nil }
+	return s, nil
 }

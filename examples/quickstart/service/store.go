@@ -56,6 +56,15 @@ func usage(stores map[string]Open) string {
 
 // OpenSQLite opens the file in sqlite:PATH, and creates it if it does not exist.
 func OpenSQLite(ctx context.Context, storeURL string, _ bool) (*Store, error) {
+	dialector, err := SQLite(storeURL)
+	if err != nil {
+		return nil, err
+	}
+	return OpenGORM(ctx, dialector, nil)
+}
+
+// SQLite returns the database in the file of sqlite:PATH.
+func SQLite(storeURL string) (gorm.Dialector, error) {
 	path := strings.TrimPrefix(storeURL, "sqlite:")
 	if path == "" {
 		return nil, errors.New("-store sqlite: needs the path of a file after the colon")
@@ -68,7 +77,7 @@ func OpenSQLite(ctx context.Context, storeURL string, _ bool) (*Store, error) {
 		"_txlock": {"immediate"},
 	}
 	file := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: settings.Encode()}
-	return OpenGORM(ctx, gormlite.Open(file.String()), nil)
+	return gormlite.Open(file.String()), nil
 }
 
 // OpenGORM opens a database, and creates the token and user tables if they do not

@@ -1,38 +1,33 @@
-package main
+package stores
 
 import (
-	"context"
 	"time"
 
 	"github.com/redis/rueidis"
 
-	"github.com/bearerkit/bearerkit/examples/quickstart/service"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// openRedis opens a store with tokens in Redis and users in memory.
-func openRedis(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
+// Redis opens the server or cluster with a redis://, rediss:// or unix:// URL. If
+// feed is true, the store reports token changes. The func closes the store.
+func Redis(storeURL string, feed bool) (tokenauth.Storage, func(), error) {
 	option, err := rueidis.ParseURL(storeURL)
 	if err != nil {
-		return nil, invalidURL("redis")
+		return nil, nil, invalidURL("redis")
 	}
 	option.DisableCache = true            // the store does not use the client's cache
 	option.ConnWriteTimeout = time.Second // requests on a lost connection fail after a second instead of ten
-	s, err := service.OpenMemory(ctx, storeURL, feed)
-	if err != nil {
-		return nil, err
-	}
 	client, err := rueidis.NewClient(option)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if s.Tokens, err = openTokens(client, option, feed); err != nil {
+	tokens, err := openTokens(client, option, feed)
+	if err != nil {
 		client.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	s.Close = func() error { client.Close(); return nil }
-	return s, nil
+	return tokens, client.Close, nil
 }
 
 func openTokens(client rueidis.Client, option rueidis.ClientOption, feed bool) (tokenauth.Storage, error) {

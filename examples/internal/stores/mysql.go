@@ -1,7 +1,6 @@
-package main
+package stores
 
 import (
-	"context"
 	"net"
 	"net/url"
 	"strings"
@@ -9,17 +8,16 @@ import (
 
 	sqldriver "github.com/go-sql-driver/mysql"
 	"gorm.io/driver/mysql"
-
-	"github.com/bearerkit/bearerkit/examples/quickstart/service"
-	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"gorm.io/gorm"
 )
 
-func openMySQL(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
+// MySQL returns the database with a mysql:// URL.
+func MySQL(storeURL string) (gorm.Dialector, error) {
 	dsn, err := mysqlDSN(storeURL)
 	if err != nil {
 		return nil, err
 	}
-	return service.OpenGORM(ctx, mysql.Open(dsn), &gormstore.Options{Feed: feed})
+	return mysql.Open(dsn), nil
 }
 
 // mysqlDSN converts mysql://user:password@host:port/database to the driver's

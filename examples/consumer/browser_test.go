@@ -1,0 +1,437 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+)
+
+// browser is the Chromium that all tests share. Each tab has its own profile, so it
+// is a device of its own.
+var browser struct {
+	sync.Once
+	ctx  context.Context
+	err  error
+	stop func()
+}
+
+// A tab shows the page of a site, and records what goes wrong on it.
+type tab struct {
+	*testing.T
+	ctx context.Context
+
+	mu     sync.Mutex
+	errors []string
+}
+
+// A screen is what a device looks like.
+type screen struct {
+	width, height int64
+	scheme        string // light or dark
+}
+
+var (
+	laptop = screen{1000, 760, "light"}
+	phone  = screen{360, 760, "dark"}
+)
+
+// visit opens the page in a new profile.
+func visit(t *testing.T, s *site, look screen) *tab {
+	t.Helper()
+	path := throwaway.Chromium(t)
+	browser.Do(func() {
+		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(time.Minute))...)
+		ctx, stop := chromedp.NewContext(allocator)
+		browser.ctx, browser.stop = ctx, func() { stop(); stopAllocator() }
+		browser.err = chromedp.Do(ctx)
+	})
+	if browser.err != nil {
+		t.Fatal(browser.err)
+	}
+	ctx, cancel := context.WithTimeout(browser.ctx, 3*time.Minute) // not t.Context, which is canceled before cleanup
+	t.Cleanup(cancel)
+	b := &tab{T: t}
+	b.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	if err := chromedp.Listen(b.ctx, b.listen); err != nil {
+		t.Fatal(err)
+	}
+	b.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		if _, err := cdp.Call(ctx, tab, log.Enable, cdp.Empty{}); err != nil {
+			return err
+		}
+		// Otherwise only one tab of the browser has the focus.
+		if _, err := cdp.Call(ctx, tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
+			return err
+		}
+		_, err := cdp.Call(ctx, tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+			Source: `document.addEventListener("securitypolicyviolation", (e) => console.error("policy: " + e.violatedDirective + " " + e.blockedURI));`,
+		})
+		return err
+	}))
+	b.look(look)
+	b.do(chromedp.Navigate(s.url))
+	t.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, err := range b.errors {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// look gives the tab another screen.
+func (b *tab) look(s screen) {
+	b.Helper()
+	b.do(chromedp.EmulateViewport(s.width, s.height), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}},
+		})
+		return err
+	}))
+}
+
+// listen records exceptions, errors on the console and violations of the policy. It
+// leaves out refused requests that the page handles: a wrong password, and a token
+// that ends while the page asks for the devices.
+func (b *tab) listen(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		b.errors = append(b.errors, "exception: "+fmt.Sprint(e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
+	case *runtime.EventConsoleAPICalled:
+		var args []string
+		for _, a := range e.Args {
+			args = append(args, string(a.Value))
+		}
+		b.errors = append(b.errors, "console: "+strings.Join(args, " "))
+	case *log.EventEntryAdded:
+		u, _ := url.Parse(e.Entry.URL)
+		refused := false
+		if e.Entry.Source == log.EntrySourceNetwork && u != nil {
+			switch u.Path {
+			case "/session", "/api/password":
+				refused = strings.Contains(e.Entry.Text, "status of 400")
+			case "/api/devices", "/events":
+				refused = strings.Contains(e.Entry.Text, "status of 401")
+			}
+		}
+		if !refused {
+			b.errors = append(b.errors, fmt.Sprintf("log: %s %s", e.Entry.Text, e.Entry.URL))
+		}
+	}
+}
+
+func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.Helper()
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func eval[T any](b *tab, expression string) T {
+	b.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// await waits until an expression is true.
+func (b *tab) await(expression string) {
+	b.Helper()
+	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(wait))); err != nil {
+		b.Fatalf("waiting for %s: %v; the page has the text %q", expression, err, eval[string](b, "document.body.innerText"))
+	}
+}
+
+// awaitStatus waits until the page says something to the user.
+func (b *tab) awaitStatus(text string) {
+	b.Helper()
+	b.await(fmt.Sprintf(`document.querySelector("[role=status]").innerText.includes(%q)`, text))
+}
+
+// awaitFocus waits until an element has the focus.
+func (b *tab) awaitFocus(id string) {
+	b.Helper()
+	b.await(fmt.Sprintf("document.activeElement.id === %q", id))
+}
+
+// press presses keys, as kb names them, and types texts.
+func (b *tab) press(keys ...string) {
+	b.Helper()
+	for _, key := range keys {
+		b.do(chromedp.KeyEvent(key))
+	}
+}
+
+// tabTo presses Tab until an element has the focus, which must be visible.
+func (b *tab) tabTo(selector string) {
+	b.Helper()
+	for range 30 {
+		b.press(kb.Tab)
+		if eval[bool](b, fmt.Sprintf("document.activeElement.matches(%q)", selector)) {
+			if width := eval[string](b, "getComputedStyle(document.activeElement).outlineWidth"); width != "3px" {
+				b.Errorf("%s has the focus, and an outline of %s", selector, width)
+			}
+			return
+		}
+	}
+	b.Fatalf("pressing Tab 30 times did not focus %s", selector)
+}
+
+// enter replaces the text of the field with the focus.
+func (b *tab) enter(text string) {
+	b.Helper()
+	eval[bool](b, "document.activeElement.select(), true")
+	b.press(text)
+}
+
+// signIn signs in with the keyboard only.
+func (b *tab) signIn(user, password, device string) {
+	b.Helper()
+	b.await(`document.querySelector("#device-name").value`)
+	b.tabTo("#username")
+	b.enter(user)
+	b.press(kb.Tab)
+	b.press(password)
+	b.press(kb.Tab)
+	b.awaitFocus("device-name")
+	b.enter(device)
+	b.tabTo("#sign-in button")
+	b.press(kb.Enter)
+}
+
+// awaitSignedIn waits until the page shows the devices and a running clock.
+func (b *tab) awaitSignedIn(user string) {
+	b.Helper()
+	b.awaitStatus("Signed in as " + user)
+	b.awaitFocus("devices-title")
+	b.await(`document.querySelector("#live").innerText === "Connected" && document.querySelector("#clock").innerText`)
+	if eval[bool](b, `document.querySelector("#signed-out").checkVisibility()`) {
+		b.Error("the form is still visible")
+	}
+}
+
+// awaitSignedOut waits until the page shows the form, and why.
+func (b *tab) awaitSignedOut(why string) {
+	b.Helper()
+	b.awaitStatus(why)
+	b.awaitFocus("username")
+	if eval[bool](b, `document.querySelector("#signed-in").checkVisibility() || document.querySelector("#user").checkVisibility()`) {
+		b.Error("the page of a user is still visible")
+	}
+}
+
+// devices returns the names in the list.
+func (b *tab) devices() []string {
+	b.Helper()
+	return eval[[]string](b, `[...document.querySelectorAll("#devices .name")].map((e) => e.innerText)`)
+}
+
+// Two browsers are two devices. Each sees both. When one ends the other, or changes
+// the password, the stream of the other ends, and its page says so.
+func TestPageOnTwoDevices(t *testing.T) {
+	onEach(t, databases, func(t *testing.T, storeURL string) {
+		s := startSite(t, config{store: storeURL})
+		const name = `<b onclick="x">Ann's phone</b>`
+		one := visit(t, s, laptop)
+		one.signIn("username", trialPassword, "Work laptop")
+		one.awaitSignedIn("username")
+		two := visit(t, s, phone)
+		two.signIn("username", trialPassword, name)
+		two.awaitSignedIn("username")
+		clock := eval[string](two, `document.querySelector("#clock").innerText`)
+		two.await(fmt.Sprintf(`document.querySelector("#clock").innerText !== %q`, clock))
+
+		one.await(`document.querySelectorAll("#devices li").length === 2`)
+		if got := fmt.Sprint(one.devices()); got != "[Work laptop This device "+name+"]" {
+			t.Errorf("the list has %s", got)
+		}
+		one.tabTo("#devices button")
+		one.press(kb.Enter)
+		two.awaitSignedOut("You were signed out: this device was ended")
+		one.awaitStatus(name + " is signed out.")
+		one.awaitFocus("devices-title")
+		if got := fmt.Sprint(one.devices()); got != "[Work laptop This device]" {
+			t.Errorf("after the phone ended, the list has %s", got)
+		}
+
+		two.signIn("username", "wrong", name)
+		two.awaitStatus("The user name or password is incorrect.")
+		two.awaitFocus("password")
+		two.press(trialPassword, kb.Enter)
+		two.awaitSignedIn("username")
+		if got := len(two.devices()); got != 2 {
+			t.Errorf("the phone is in the list %d times", got-1)
+		}
+
+		one.tabTo("summary")
+		one.press(kb.Enter)
+		one.tabTo("#current")
+		one.press("wrong", kb.Tab, "the next password", kb.Enter)
+		one.awaitStatus("The user name or password is incorrect.")
+		one.awaitFocus("current")
+		one.press(trialPassword, kb.Enter)
+		one.awaitStatus("Your password is changed.")
+		one.awaitFocus("devices-title")
+		two.awaitSignedOut("You were signed out: this device was ended")
+		if got := fmt.Sprint(one.devices()); got != "[Work laptop This device]" {
+			t.Errorf("after the password changed, the list has %s", got)
+		}
+
+		two.signIn("username", "the next password", name)
+		two.awaitSignedIn("username")
+		two.do(chromedp.Reload())
+		two.awaitSignedIn("username") // the cookie is still there
+		one.await(`document.querySelector("#end-others").checkVisibility()`)
+		one.tabTo("#end-others")
+		one.press(kb.Enter)
+		two.awaitSignedOut("You were signed out: this device was ended")
+		one.awaitStatus("All other devices are signed out.")
+		one.awaitFocus("devices-title")
+		one.tabTo("#sign-out")
+		one.press(kb.Enter)
+		one.awaitSignedOut("You signed out.")
+		one.do(chromedp.Reload())
+		one.await(`document.querySelector("#signed-out").checkVisibility()`)
+	})
+}
+
+func TestPageAsksForACode(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	b := visit(t, s, phone)
+	b.await(`document.querySelector("#device-name").value`)
+	if eval[bool](b, `document.querySelector("#otp").checkVisibility()`) {
+		t.Error("the page asks for a code before it knows who signs in")
+	}
+	b.signIn("mfa", trialPassword, "Phone")
+	b.awaitStatus("Enter the code")
+	b.awaitFocus("otp")
+	b.press("000000", kb.Enter)
+	b.awaitStatus("The code is wrong")
+	b.awaitFocus("otp")
+	b.press(code(t, time.Now().Add(30*time.Second)), kb.Enter)
+	b.awaitSignedIn("mfa")
+}
+
+// measures has functions that find what a reader could not see or use.
+const measures = `
+	const rgba = (color) => color.match(/[\d.]+/g).map(Number);
+	const luminance = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+		.reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+	const over = (top, below) => [0, 1, 2].map((i) => top[i] * (top[3] ?? 1) + below[i] * (1 - (top[3] ?? 1)));
+	const background = (e) => e ? over(rgba(getComputedStyle(e).backgroundColor), background(e.parentElement)) : [255, 255, 255];
+	const contrast = (a, b) => { const [low, high] = [luminance(a), luminance(b)].sort((a, b) => a - b); return (high + 0.05) / (low + 0.05); };
+	const visible = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.checkVisibility() && !e.matches(".unseen, noscript, noscript *"));
+	window.faint = () => visible("body *").filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || e.matches("input"))
+		.map((e) => [contrast(over(rgba(getComputedStyle(e).color), background(e)), background(e)), e.outerHTML.slice(0, 80)])
+		.filter(([c]) => c < 4.5).concat(visible("input").map((e) => [contrast(rgba(getComputedStyle(e).borderTopColor), background(e.parentElement)), "border of " + e.id])
+		.filter(([c]) => c < 3)).map(([c, what]) => c.toFixed(2) + " " + what);
+	window.outside = () => (document.scrollingElement.scrollWidth > innerWidth ? ["the page"] : [])
+		.concat(visible("body *").filter((e) => { const { left, right } = e.getBoundingClientRect(); return left < 0 || right > innerWidth; }).map((e) => e.outerHTML.slice(0, 80)));
+	window.small = () => visible("button, input, summary").filter((e) => { const { width, height } = e.getBoundingClientRect(); return Math.min(width, height) < 24; }).map((e) => e.outerHTML.slice(0, 80));
+	window.dark = () => luminance(background(document.body)) < 0.1;`
+
+// checkLook checks the page on all screens.
+func (b *tab) checkLook(state string) {
+	b.Helper()
+	eval[bool](b, "(() => {"+measures+"})(), true")
+	for _, width := range []int64{320, 360, 1000} {
+		for _, scheme := range []string{"light", "dark"} {
+			b.look(screen{width, 740, scheme})
+			if dark := eval[bool](b, "dark()"); dark != (scheme == "dark") {
+				b.Errorf("%s, %s: the page is dark: %v", state, scheme, dark)
+			}
+			for _, fault := range []string{"faint", "outside", "small"} {
+				if found := eval[[]string](b, fault+"()"); len(found) > 0 {
+					b.Errorf("%s, %s at %d px: too %s: %q", state, scheme, width, fault, found)
+				}
+			}
+		}
+	}
+}
+
+// checkNames checks that a screen reader finds a name for each control, and the
+// wanted ones among all nodes.
+func (b *tab) checkNames(state string, wanted ...string) {
+	b.Helper()
+	tree, err := chromedp.Run(b.ctx, func(ctx context.Context, tab *chromedp.Target) (accessibility.GetFullAXTreeResult, error) {
+		return cdp.Call(ctx, tab, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	found := make(map[string]bool)
+	for _, n := range tree.Nodes {
+		if n.Ignored || n.Role == nil {
+			continue
+		}
+		role, name := text(n.Role), text(n.Name)
+		found[role+" "+name] = true
+		switch role {
+		case "button", "textbox", "DisclosureTriangle", "heading", "region", "image", "link", "RootWebArea":
+			if name == "" {
+				b.Errorf("%s: a %s has no name", state, role)
+			}
+		}
+	}
+	for _, want := range wanted {
+		if !found[want] {
+			b.Errorf("%s: the accessibility tree has no %q, but %v", state, want, found)
+		}
+	}
+}
+
+func text(v *accessibility.Value) string {
+	var s string
+	if v != nil {
+		json.Unmarshal(v.Value, &s)
+	}
+	return s
+}
+
+func TestPageFitsItsReaders(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	s.client(t).signIn("username", strings.Repeat("long", 15))
+	b := visit(t, s, laptop)
+	b.await(`document.querySelector("#device-name").value`)
+	b.checkLook("signed out")
+	b.checkNames("signed out", "heading Sign in", "textbox User name", "textbox Password", "textbox Name of this device", "button Sign in", "status ")
+	b.signIn("mfa", trialPassword, "Phone")
+	b.awaitStatus("Enter the code")
+	b.checkLook("asked for a code")
+	b.checkNames("asked for a code", "textbox Code of your authenticator app")
+
+	b.tabTo("#username") // from the code, round the page
+	b.enter("username")  // who needs no code
+	b.press(kb.Enter)
+	b.awaitSignedIn("username")
+	b.tabTo("summary")
+	b.press(kb.Enter)
+	b.checkLook("signed in")
+	b.checkNames("signed in", "heading Where you are signed in", "heading Live connection", "button Sign out",
+		"button Sign out The "+strings.Repeat("long", 15), "textbox Current password", "textbox New password", "button Change password", "list ")
+}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+)
+
+const wrongPassword = `{"error":"invalid_grant","error_description":"The user name or password is incorrect."}`
+
+func TestDevices(t *testing.T) {
+	onEach(t, databases, func(t *testing.T, storeURL string) {
+		s := startSite(t, config{store: storeURL})
+		phone := s.client(t).signIn("username", "phone")
+		laptop := s.client(t).signInWithCookie("username", "laptop")
+		other := s.client(t).signIn("reader", "phone")
+
+		var me struct {
+			ID, Name string
+			Roles    []string
+		}
+		if err := json.Unmarshal([]byte(phone.want(200, "GET", "/api/me", nil)), &me); err != nil || me.Name != "username" || me.ID == "" || len(me.Roles) != 1 || me.Roles[0] != "Administrator" {
+			t.Errorf("GET /api/me: got %+v, %v", me, err)
+		}
+
+		body := laptop.want(200, "GET", "/api/devices", nil)
+		line := `\{"id":"[\w-]+","name":"The (phone|laptop)","issued":"[0-9T:.-]+Z","lastSeen":"[0-9T:.-]+Z","current":(true|false)\}`
+		if !regexp.MustCompile(`^\[` + line + "," + line + `\]$`).MatchString(body) {
+			t.Errorf("GET /api/devices: got %s", body)
+		}
+		mine, theirs := laptop.devices(), other.devices()
+		if len(mine) != 2 || !mine["The laptop"].Current || mine["The phone"].Current || len(theirs) != 1 {
+			t.Errorf("the devices are %+v, and of the other user %+v", mine, theirs)
+		}
+		if d := mine["The phone"]; time.Since(d.Issued).Abs() > time.Hour || time.Since(d.LastSeen).Abs() > 2*time.Hour {
+			t.Errorf("the phone has the times %+v", d)
+		}
+
+		// A second sign-in on a device replaces the first. One without a device has a
+		// place of its own.
+		again := s.client(t).signIn("username", "phone")
+		phone.want(401, "GET", "/api/me", nil)
+		s.client(t).signIn("username", "").want(200, "GET", "/api/me", nil)
+		if got := again.devices(); len(got) != 3 || got["The phone"].ID != mine["The phone"].ID {
+			t.Errorf("the devices are %+v", got)
+		}
+
+		// A device of the user, one that has ended already, and one of another user.
+		// Only the user of a phone can end it, although both phones may have one ID.
+		laptop.want(204, "DELETE", "/api/devices/"+mine["The phone"].ID, nil)
+		again.want(401, "GET", "/api/me", nil)
+		other.want(200, "GET", "/api/me", nil)
+		for _, id := range []string{mine["The phone"].ID, theirs["The phone"].ID, "x", "%2F", ""} {
+			laptop.want(404, "DELETE", "/api/devices/"+id, nil)
+		}
+		other.want(200, "GET", "/api/me", nil)
+
+		phone = s.client(t).signIn("username", "phone")
+		laptop.want(204, "DELETE", "/api/devices", nil)
+		phone.want(401, "GET", "/api/me", nil)
+		if got := laptop.devices(); len(got) != 1 || !got["The laptop"].Current {
+			t.Errorf("after the others ended, the devices are %+v", got)
+		}
+		laptop.want(204, "DELETE", "/api/devices/"+mine["The laptop"].ID, nil)
+		for _, path := range []string{"/api/me", "/api/devices", "/events", "/ws"} {
+			laptop.want(401, "GET", path, nil)
+			s.client(t).want(401, "GET", path, nil)
+		}
+	})
+}
+
+func TestSession(t *testing.T) {
+	onEach(t, databases, func(t *testing.T, storeURL string) {
+		s := startSite(t, config{store: storeURL})
+		stranger := s.client(t)
+		for name, header := range map[string][]string{
+			"Sec-Fetch-Site": {"Sec-Fetch-Site", "cross-site"},
+			"same site":      {"Sec-Fetch-Site", "same-site"},
+			"Origin":         {"Origin", "https://evil.example"},
+		} {
+			response, _ := stranger.send("POST", "/session", credentials("username", trialPassword, "x"), header...)
+			if response.StatusCode != 403 || len(response.Cookies()) != 0 {
+				t.Errorf("POST /session with %s: got %d and the cookies %v, want 403", name, response.StatusCode, response.Cookies())
+			}
+		}
+		for _, test := range []struct{ what, form, want string }{
+			{"wrong password", "username=username&password=wrong", wrongPassword},
+			{"unknown user", "username=nobody&password=wrong", wrongPassword},
+			{"no password", "username=username", wrongPassword},
+			{"mfa without a code", "username=mfa&password=password&device=x", `"error":"mfa_required"`},
+			{"mfa with a wrong password", "username=mfa&password=wrong", wrongPassword},
+			{"no user name", "password=password", `"error":"invalid_request"`},
+			{"long device", "username=username&password=password&device=" + strings.Repeat("x", 65), `"error":"invalid_request"`},
+			{"long name", "username=username&password=password&device=x&device_name=" + strings.Repeat("x", 101), `"error":"invalid_request"`},
+		} {
+			form, err := url.ParseQuery(test.form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, body := stranger.send("POST", "/session", form)
+			if response.StatusCode != 400 || !strings.Contains(body, test.want) || len(response.Cookies()) != 0 {
+				t.Errorf("%s: got %d %s", test.what, response.StatusCode, body)
+			}
+		}
+		stranger.want(400, "POST", "/session?username=username&password=password", nil)
+
+		browser := stranger.signInWithCookie("username", "browser")
+		browser.want(200, "GET", "/api/me", nil)
+		browser.want(403, "DELETE", "/api/devices", nil, "Sec-Fetch-Site", "cross-site")
+		browser.want(403, "DELETE", "/session", nil, "Sec-Fetch-Site", "cross-site")
+		browser.want(200, "GET", "/api/me", nil, "Sec-Fetch-Site", "same-origin")
+		response, body := browser.send("DELETE", "/session", nil, "Sec-Fetch-Site", "same-origin")
+		cookies := response.Cookies()
+		if response.StatusCode != 204 || len(cookies) != 1 || cookies[0].Name != "session" || cookies[0].MaxAge >= 0 {
+			t.Errorf("DELETE /session: got %d %s and the cookies %v", response.StatusCode, body, cookies)
+		}
+		browser.want(401, "GET", "/api/me", nil)
+		browser.want(204, "DELETE", "/session", nil) // again
+		app := stranger.signIn("username", "app")
+		app.want(204, "DELETE", "/session", nil)
+		app.want(401, "GET", "/api/me", nil)
+	})
+}
+
+// code returns the code of the user mfa.
+func code(t *testing.T, at time.Time) string {
+	t.Helper()
+	code, err := totp.GenerateCode(trialSecret, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+// Of many sign-ins with one code, at two processes, one succeeds.
+func TestCodeWorksOnce(t *testing.T) {
+	onEach(t, databases, func(t *testing.T, storeURL string) {
+		sites := []*site{startSite(t, config{store: storeURL}), startSite(t, config{store: storeURL})}
+		form := credentials("mfa", trialPassword, "phone")
+		if got := sites[0].client(t).want(400, "POST", "/Token", form); !strings.Contains(got, `"error":"mfa_required"`) {
+			t.Errorf("without a code: got %s", got)
+		}
+		form.Set("otp", code(t, time.Now().Add(30*time.Second))) // of the next step, so that it does not expire meanwhile
+		var wg sync.WaitGroup
+		statuses := make(chan int, 6)
+		for i := range cap(statuses) {
+			wg.Go(func() {
+				path := []string{"/Token", "/session"}[i/2%2]
+				response, _ := sites[i%2].client(t).send("POST", path, form)
+				statuses <- response.StatusCode
+			})
+		}
+		wg.Wait()
+		close(statuses)
+		succeeded := 0
+		for status := range statuses {
+			switch status {
+			case 200, 204:
+				succeeded++
+			case 400, 429: // many wrong codes must wait
+			default:
+				t.Errorf("a sign-in was answered with %d", status)
+			}
+		}
+		if succeeded != 1 {
+			t.Errorf("%d sign-ins succeeded with one code, want 1", succeeded)
+		}
+	})
+}
+
+func TestPasswordChange(t *testing.T) {
+	onEach(t, append(databases, "memory"), func(t *testing.T, storeURL string) {
+		s := startSite(t, config{store: storeURL})
+		phone := s.client(t).signIn("username", "phone")
+		laptop := s.client(t).signInWithCookie("username", "laptop")
+		other := s.client(t).signIn("reader", "phone")
+		ends, stays := phone.events(), laptop.socket()
+
+		_, token := s.client(t).send("POST", "/Token", credentials("username", "wrong", ""))
+		if got := laptop.want(400, "POST", "/api/password", url.Values{"current": {"wrong"}, "new": {"next"}}); got != token || got != wrongPassword {
+			t.Errorf("a wrong current password: got %s, and /Token answers %s", got, token)
+		}
+		for name, new := range map[string]string{"empty": "", "long": strings.Repeat("x", 1025)} {
+			if got := laptop.want(400, "POST", "/api/password", url.Values{"current": {trialPassword}, "new": {new}}); !strings.Contains(got, "invalid_request") {
+				t.Errorf("the %s new password: got %s", name, got)
+			}
+		}
+		laptop.want(400, "POST", "/api/password", nil)
+		laptop.want(403, "POST", "/api/password", url.Values{"current": {trialPassword}, "new": {"next"}}, "Sec-Fetch-Site", "cross-site")
+		phone.want(200, "GET", "/api/me", nil)
+
+		laptop.want(204, "POST", "/api/password", url.Values{"current": {trialPassword}, "new": {"next"}})
+		wantEnd(t, ends, `end {"reason":"ended"}`)
+		phone.want(401, "GET", "/api/me", nil)
+		laptop.want(200, "GET", "/api/me", nil)
+		other.want(200, "GET", "/api/me", nil)
+		wantOpen(t, stays)
+		s.client(t).want(400, "POST", "/Token", credentials("username", trialPassword, "phone"))
+		s.client(t).want(200, "POST", "/Token", credentials("username", "next", "phone"))
+	})
+}
+
+// A stolen token does not help to guess the password: wrong ones count as failed
+// sign-ins.
+func TestWrongCurrentPasswordsAreThrottled(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: "memory:"})
+	phone := s.client(t).signIn("username", "phone")
+	for i := 0; ; i++ {
+		response, body := phone.send("POST", "/api/password", url.Values{"current": {strings.Repeat("x", i)}, "new": {"next"}})
+		if response.StatusCode == 429 && response.Header.Get("Retry-After") != "" {
+			break
+		}
+		if response.StatusCode != 400 || i > 20 {
+			t.Fatalf("wrong password %d: got %d %s, want 400 and soon 429", i, response.StatusCode, body)
+		}
+	}
+	s.client(t).want(429, "POST", "/Token", credentials("username", trialPassword, ""))
+}
+
+// The user mfa changes the password without a code, because the sign-in had one.
+func TestPasswordChangeNeedsNoCode(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	form := credentials("mfa", trialPassword, "phone")
+	form.Set("otp", code(t, time.Now()))
+	response, body := s.client(t).send("POST", "/session", form)
+	if response.StatusCode != 204 {
+		t.Fatalf("a sign-in with a code: got %d %s", response.StatusCode, body)
+	}
+	phone := &client{t: t, url: s.url, cookie: response.Cookies()[0]}
+	phone.want(204, "POST", "/api/password", url.Values{"current": {trialPassword}, "new": {"next"}})
+	phone.want(200, "GET", "/api/me", nil)
+}
+
+func TestOtherOrigin(t *testing.T) {
+	t.Parallel()
+	const own, foreign = "https://app.example", "https://evil.example"
+	s := startSite(t, config{store: "memory:", origin: own})
+	for _, test := range []struct {
+		path, origin string
+		allowed      bool
+	}{
+		{"/Token", own, true},
+		{"/token", own, true},
+		{"/api/me", own, true},
+		{"/api/devices/x", own, true},
+		{"/session", own, false},
+		{"/events", own, false},
+		{"/", own, false},
+		{"/Token", foreign, false},
+		{"/api/me", foreign, false},
+		{"/api/me", "null", false},
+	} {
+		response, _ := s.client(t).send("OPTIONS", test.path, nil, "Origin", test.origin,
+			"Access-Control-Request-Method", "DELETE", "Access-Control-Request-Headers", "authorization,content-type")
+		h := response.Header
+		allowed := response.StatusCode == 204 && h.Get("Access-Control-Allow-Origin") == own &&
+			strings.Contains(h.Get("Access-Control-Allow-Methods"), "DELETE") && h.Get("Access-Control-Allow-Headers") == "Authorization, Content-Type"
+		if allowed != test.allowed || h.Get("Access-Control-Allow-Credentials") != "" || !test.allowed && h.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("the preflight of %s by %s: got %d %v", test.path, test.origin, response.StatusCode, h)
+		}
+	}
+	phone := s.client(t).signIn("username", "phone")
+	response, _ := phone.send("GET", "/api/me", nil, "Origin", own)
+	if h := response.Header; response.StatusCode != 200 || h.Get("Access-Control-Allow-Origin") != own || !strings.Contains(strings.Join(h.Values("Vary"), ","), "Origin") {
+		t.Errorf("GET /api/me: got %d %v", response.StatusCode, h)
+	}
+	response, _ = s.client(t).send("POST", "/Token", credentials("username", trialPassword, ""), "Origin", own)
+	if h := response.Header; response.StatusCode != 200 || h.Get("Access-Control-Allow-Origin") != own {
+		t.Errorf("POST /Token: got %d %v", response.StatusCode, h)
+	}
+	response, _ = s.client(t).send("POST", "/session", credentials("username", trialPassword, ""), "Origin", own)
+	if response.StatusCode != http.StatusForbidden {
+		t.Errorf("POST /session: got %d, want 403", response.StatusCode)
+	}
+}

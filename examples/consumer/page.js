@@ -1,0 +1,277 @@
+const $ = (id) => document.getElementById(id);
+
+// Why a stream or a sign-in ended: the reasons of the last event of /events.
+const reasons = {
+  ended: "You were signed out: this device was ended, on another device or by a new password.",
+  replaced: "You were signed out, because this device signed in again.",
+  expired: "Your sign-in has expired.",
+};
+
+// A Refusal is a response with an error.
+class Refusal extends Error {
+  constructor(status, body, retryAfter) {
+    super(body.error_description);
+    this.status = status;
+    this.code = body.error;
+    this.retryAfter = retryAfter;
+  }
+}
+
+// call sends a request, with a form if there is one. The browser adds the cookie.
+async function call(method, path, form) {
+  const response = await fetch(path, { method, body: form && new URLSearchParams(form), cache: "no-store" });
+  if (!response.ok) {
+    const body = await response.json().catch(() => ({}));
+    throw new Refusal(response.status, body, response.headers.get("Retry-After"));
+  }
+  return response.status === 204 ? null : response.json();
+}
+
+// say tells the user something. With unseen, only a screen reader does.
+function say(text, style = "") {
+  $("status").className = style;
+  $("status").textContent = text;
+}
+
+// explain says what went wrong, for people.
+function explain(err) {
+  if (!(err instanceof Refusal)) {
+    say("The service does not answer. Try again in a moment.");
+  } else if (err.status === 401) {
+    signedOut(reasons.ended);
+  } else if (err.status === 429) {
+    say(`Too many tries. Try again in ${err.retryAfter} seconds.`);
+  } else if (err.status >= 500) {
+    say("The service is busy. Try again in a moment.");
+  } else {
+    say(err.message || "That did not work.");
+  }
+}
+
+// onSubmit and onClick run an action and keep its button disabled meanwhile.
+const onSubmit = (form, action) => form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  run(form.querySelector("button"), action);
+});
+const onClick = (button, action) => button.addEventListener("click", () => run(button, action));
+
+async function run(button, action) {
+  if (button.getAttribute("aria-busy")) return;
+  button.setAttribute("aria-busy", "true"); // not disabled, which would lose the focus
+  try {
+    await action();
+  } catch (err) {
+    explain(err);
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
+}
+
+// Signing in and out
+
+// deviceID returns an ID that this browser keeps.
+function deviceID() {
+  let id = localStorage.getItem("device");
+  if (!id) {
+    id = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+    localStorage.setItem("device", id);
+  }
+  return id;
+}
+
+function guessName() {
+  const agent = navigator.userAgent;
+  const browser = ["Edg", "Firefox", "Chrome", "Safari"].find((name) => agent.includes(name + "/"));
+  const system = ["Android", "iPhone", "iPad", "Windows", "Mac", "Linux"].find((name) => agent.includes(name));
+  return `${browser?.replace("Edg", "Edge") ?? "Browser"} on ${system ?? "a computer"}`;
+}
+
+function askForCode(ask) {
+  $("factor").hidden = !ask;
+  $("otp").disabled = !ask;
+  $("otp").value = "";
+}
+
+$("username").addEventListener("input", () => askForCode(false)); // another user may need none
+
+onSubmit($("sign-in"), async () => {
+  const form = new FormData($("sign-in"));
+  form.set("grant_type", "password");
+  form.set("device", deviceID());
+  try {
+    await call("POST", "session", form);
+  } catch (err) {
+    if (err.code === "mfa_required") {
+      askForCode(true);
+      say("Enter the code that your authenticator app shows.");
+      $("otp").focus();
+      return;
+    }
+    const field = err.code === "invalid_grant" && !$("factor").hidden ? $("otp") : $("password");
+    field.value = "";
+    field.focus();
+    throw err;
+  }
+  localStorage.setItem("device-name", form.get("device_name"));
+  await signedIn();
+});
+
+onClick($("sign-out"), async () => {
+  stream?.close(); // or its end would be news
+  await call("DELETE", "session");
+  signedOut("You signed out.");
+});
+
+async function signedIn() {
+  const me = await call("GET", "api/me");
+  localStorage.setItem("signed-in", "yes");
+  $("sign-in").reset();
+  askForCode(false);
+  $("signed-out").hidden = true;
+  $("signed-in").hidden = $("user").hidden = false;
+  $("user-name").textContent = me.name;
+  $("change").elements.user.value = me.name;
+  say(`Signed in as ${me.name}.`, "unseen");
+  await showDevices();
+  $("devices-title").focus();
+  watch();
+}
+
+function signedOut(why) {
+  stream?.close();
+  localStorage.removeItem("signed-in");
+  $("change").reset();
+  $("devices").replaceChildren();
+  shown = "";
+  $("signed-out").hidden = false;
+  $("signed-in").hidden = $("user").hidden = true;
+  $("device-name").value = localStorage.getItem("device-name") || guessName();
+  say(why);
+  if (why) $("username").focus();
+}
+
+// The devices
+
+let shown = ""; // the devices in the list, as JSON
+let asked = 0, answered = 0; // requests for the list
+
+async function showDevices() {
+  const request = ++asked;
+  const devices = await call("GET", "api/devices");
+  if (request < answered) return; // a later request was answered before
+  answered = request;
+  if (JSON.stringify(devices) === shown) return; // keep the focus where it is
+  shown = JSON.stringify(devices);
+  devices.sort((a, b) => b.current - a.current);
+  $("devices").replaceChildren(...devices.map(item));
+  $("end-others").hidden = devices.length < 2;
+}
+
+// item returns a line of the list. Names come from other devices, so they are set
+// as text.
+function item(device) {
+  const line = $("device").content.cloneNode(true);
+  const name = device.name || "Device without a name";
+  line.querySelector("bdi").textContent = name;
+  line.querySelector(".badge").hidden = !device.current;
+  showTime(line.querySelector(".issued"), device.issued);
+  if (device.current) line.querySelector(".seen").textContent = "active now";
+  else showTime(line.querySelector(".seen time"), device.lastSeen);
+  const button = line.querySelector("button");
+  button.hidden = device.current; // which has the button at the top
+  line.querySelector(".unseen").textContent = ` ${name}`;
+  onClick(button, async () => {
+    try {
+      await call("DELETE", `api/devices/${encodeURIComponent(device.id)}`);
+    } catch (err) {
+      if (err.status !== 404) throw err; // it has ended already
+    }
+    say(`${name} is signed out.`);
+    await showDevices();
+    $("devices-title").focus();
+  });
+  return line;
+}
+
+function showTime(element, time) {
+  const date = new Date(time), today = date.toDateString() === new Date().toDateString();
+  element.dateTime = time;
+  element.textContent = date.toLocaleString(undefined, { hour: "2-digit", minute: "2-digit", ...(today ? {} : { day: "numeric", month: "short" }) });
+}
+
+onClick($("end-others"), async () => {
+  await call("DELETE", "api/devices");
+  say("All other devices are signed out.");
+  await showDevices();
+  $("devices-title").focus();
+});
+
+onSubmit($("change"), async () => {
+  const form = new FormData($("change"));
+  form.delete("user");
+  try {
+    await call("POST", "api/password", form);
+  } catch (err) {
+    $("current").value = "";
+    $("current").focus();
+    throw err;
+  }
+  $("change").reset();
+  $("change").closest("details").open = false;
+  say("Your password is changed. All other devices are signed out.");
+  await showDevices();
+  $("devices-title").focus();
+});
+
+// The stream
+
+let stream;
+
+function watch() {
+  let ticks = 0;
+  const source = stream = new EventSource("events");
+  source.onopen = () => live("Connected", true);
+  source.onmessage = (event) => {
+    const { time } = JSON.parse(event.data);
+    $("clock").dateTime = time;
+    $("clock").textContent = new Date(time).toLocaleTimeString();
+    if (++ticks % 5 === 0) showDevices().catch(() => {}); // the stream says when the sign-in ends
+  };
+  source.addEventListener("end", (event) => {
+    const why = reasons[JSON.parse(event.data).reason];
+    if (why && source === stream) signedOut(why); // else the service restarts, and the browser connects again
+  });
+  source.onerror = () => {
+    if (source !== stream || $("signed-in").hidden) return;
+    live("Connecting…", false);
+    if (source.readyState === EventSource.CLOSED) setTimeout(resume, 2000, source); // the service refused
+  };
+}
+
+// resume finds out why the service refused the stream.
+async function resume(source) {
+  if (source !== stream || $("signed-in").hidden) return;
+  try {
+    await call("GET", "api/me");
+    watch();
+  } catch (err) {
+    if (err.status === 401) signedOut(reasons.ended);
+    else setTimeout(resume, 2000, source);
+  }
+}
+
+function live(text, open) {
+  $("live").textContent = text;
+  $("dot").className = open ? "open" : "";
+  if (!open) $("clock").textContent = "";
+}
+
+// A script cannot see the cookie, so it remembers whether to ask for it.
+if (localStorage.getItem("signed-in")) {
+  signedIn().catch((err) => {
+    signedOut("");
+    explain(err);
+  });
+} else {
+  signedOut("");
+}

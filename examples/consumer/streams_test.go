@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+)
+
+// The streams of a device end when another device ends it at another process. The
+// streams of the other device go on.
+func TestStreamsEndWithTheirDevice(t *testing.T) {
+	onEach(t, append(databases, "redis", "mysql", "memory"), func(t *testing.T, storeURL string) {
+		one := startSite(t, config{store: storeURL, cache: storeURL == "memory:"})
+		two := one
+		if storeURL != "memory:" {
+			two = startSite(t, config{store: storeURL})
+		}
+		phone := one.client(t).signIn("username", "phone")
+		laptop := two.client(t).signInWithCookie("username", "laptop")
+		open := []<-chan string{laptop.events(), laptop.at(one).socket()}
+		events := []<-chan string{phone.events(), phone.at(two).events()}
+		sockets := []<-chan string{phone.socket(), phone.at(two).socket()}
+
+		laptop.want(204, "DELETE", "/api/devices/"+laptop.devices()["The phone"].ID, nil)
+		for i := range events {
+			wantEnd(t, events[i], `end {"reason":"ended"}`)
+			wantEnd(t, sockets[i], "4401")
+		}
+		for _, stream := range open {
+			wantOpen(t, stream)
+		}
+		phone.want(401, "GET", "/events", nil)
+
+		laptop.want(204, "DELETE", "/session", nil)
+		wantEnd(t, open[0], `end {"reason":"ended"}`)
+		wantEnd(t, open[1], "4401")
+	})
+}
+
+func TestStreamEndsWithAnotherSignIn(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: "memory:"})
+	events := s.client(t).signIn("username", "phone").events()
+	s.client(t).signIn("username", "phone")
+	wantEnd(t, events, `end {"reason":"replaced"}`)
+}
+
+// pipes is a listener whose connections have no buffer: a write blocks until the
+// client reads.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	conn, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// The handler of a client that does not read returns when the token ends.
+func TestBlockedStreamEnds(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: "memory:"})
+	for _, upgrade := range []string{"", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"} {
+		path := "/events"
+		if upgrade != "" {
+			path = "/ws"
+		}
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			returned := make(chan struct{})
+			routes := s.service.routes()
+			listener := make(pipes, 1)
+			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(returned)
+				routes.ServeHTTP(w, r)
+			})}
+			go server.Serve(listener)
+			defer server.Close()
+			conn, served := net.Pipe()
+			defer conn.Close()
+			defer close(listener)
+			listener <- served
+			phone := s.client(t).signIn("username", "the phone of "+path)
+			io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+phone.token+"\r\n"+upgrade+"\r\n")
+			if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil { // the next write blocks
+				t.Fatal(err)
+			}
+			phone.want(204, "DELETE", "/session", nil)
+			select {
+			case <-returned:
+			case <-time.After(wait):
+				t.Error("the handler did not return")
+			}
+		})
+	}
+}
+
+// A shutdown ends streams, so it does not wait for them. Their clients learn that
+// they can connect again.
+func TestShutdownEndsStreams(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, in := io.Pipe()
+	result := make(chan error, 1)
+	go func() {
+		err := run(ctx, config{addr: "127.0.0.1:0", store: "sqlite:" + filepath.Join(t.TempDir(), "consumer.db"), cache: false}, in)
+		in.Close()
+		result <- err
+	}()
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err, <-result)
+	}
+	go io.Copy(io.Discard, lines)
+	s := &site{url: regexp.MustCompile(`http://\S+`).FindString(line)}
+	phone := s.client(t).signIn("username", "phone")
+	events, socket := phone.events(), phone.socket()
+	stop()
+	wantEnd(t, events, `end {"reason":"restart"}`)
+	wantEnd(t, socket, "1013")
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+}
