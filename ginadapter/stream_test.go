@@ -119,9 +119,16 @@ func TestBlockedEventStreamEnds(t *testing.T) {
 	r.GET("/events", ginadapter.Guard(auth, tokenauth.Requirement{Stream: true}), func(c *gin.Context) {
 		defer close(ended)
 		ctx := c.Request.Context()
-		defer context.AfterFunc(ctx, func() {
+		unblocked := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(unblocked)
 			http.NewResponseController(c.Writer).SetWriteDeadline(time.Now())
-		})()
+		})
+		defer func() {
+			if !stop() {
+				<-unblocked
+			}
+		}()
 		for ctx.Err() == nil {
 			if _, err := c.Writer.Write(make([]byte, 1<<20)); err != nil {
 				return
