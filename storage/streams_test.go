@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,9 +58,10 @@ func TestMain(m *testing.M) {
 type streamsConfig struct {
 	Engine, DSN string
 	Cache       bool
+	Interval    time.Duration // zero means streamsInterval
 }
 
-// streamsInterval is the [tokenauth.Options.StreamInterval] of the replicas.
+// streamsInterval is the [tokenauth.Options.StreamInterval] of the replicas in tests.
 const streamsInterval = 500 * time.Millisecond
 
 // open returns the storage, and its database if it is SQL.
@@ -124,7 +126,7 @@ func serveStreams(config string) error {
 	if err != nil {
 		return err
 	}
-	o := &tokenauth.Options{StreamInterval: streamsInterval, Logger: slog.New(slog.DiscardHandler)}
+	o := &tokenauth.Options{StreamInterval: cmp.Or(c.Interval, streamsInterval), Logger: slog.New(slog.DiscardHandler)}
 	if c.Cache {
 		o.Cache = new(tokenauth.CacheOptions)
 	}
@@ -134,6 +136,7 @@ func serveStreams(config string) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /events", tokenauth.Requirement{Stream: true}.Guard(auth)(http.HandlerFunc(events)))
+	mux.HandleFunc("GET /figures", figures)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -170,7 +173,7 @@ func events(w http.ResponseWriter, r *http.Request) {
 
 // startStreams starts a replica in another process. It returns the URL of its
 // stream.
-func startStreams(t *testing.T, c streamsConfig) string {
+func startStreams(t testing.TB, c streamsConfig) string {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
@@ -218,7 +221,7 @@ type remoteStream struct {
 
 // openRemote opens a stream with an access token, and returns when its first event
 // has arrived.
-func openRemote(t *testing.T, client *http.Client, url string, issued tokenauth.IssuedToken) *remoteStream {
+func openRemote(t testing.TB, client *http.Client, url string, issued tokenauth.IssuedToken) *remoteStream {
 	t.Helper()
 	s := &remoteStream{token: issued.Token, text: issued.AccessToken.Reveal(), ended: make(chan struct{})}
 	var response *http.Response
@@ -374,7 +377,9 @@ func (s *streamsTest) report() {
 	for _, name := range slices.Sorted(maps.Keys(s.took)) {
 		took := s.took[name]
 		slices.Sort(took)
-		at := func(q float64) time.Duration { return took[int(math.Ceil(q*float64(len(took))))-1].Round(10 * time.Microsecond) }
+		at := func(q float64) time.Duration {
+			return took[int(math.Ceil(q*float64(len(took))))-1].Round(10 * time.Microsecond)
+		}
 		s.Logf("%-28s %4d streams ended: p50 %v, p99 %v, at most %v", name, len(took), at(0.5), at(0.99), at(1))
 	}
 }
@@ -393,7 +398,7 @@ func TestStreamsEndWithTokensEndedInAnotherProcess(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, cache %v", engine, cache), func(t *testing.T) {
 				t.Parallel()
 				server := start(t)
-				s := newStreamsTest(t, streamsConfig{engine, server.DSN(), cache})
+				s := newStreamsTest(t, streamsConfig{Engine: engine, DSN: server.DSN(), Cache: cache})
 				s.endInEveryWay()
 				if engine != "mariadb" {
 					s.loseFeed(engine, server)
