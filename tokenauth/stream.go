@@ -237,14 +237,15 @@ func (o *streams) bring(of *streamsToken, at time.Time) {
 	}
 }
 
-// changed makes the tokens of a user due, because one of them may have ended.
+// changed makes the tokens of a user due, because one of them may have ended. They
+// are checked before the others that are due.
 func (o *streams) changed(u UserKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if tokens := o.users[u]; len(tokens) > 0 {
-		now := time.Now()
+		first := time.Now().Add(-streamRest)
 		for _, of := range tokens {
-			o.bring(of, now)
+			o.bring(of, first)
 		}
 		o.wakeUp()
 	}

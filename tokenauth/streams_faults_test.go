@@ -335,3 +335,29 @@ func TestStreamsUnderStressOfRun(t *testing.T) {
 	stopAll()
 	running.Wait()
 }
+
+// Checks at the interval take longer than the interval. The stream of a revoked
+// token does not wait for them.
+func TestRevocationDoesNotWaitForOtherChecks(t *testing.T) {
+	inStreamBubble(t, tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Token) error {
+		time.Sleep(100 * time.Millisecond)
+		return nil
+	}}, func(t *testing.T, s *scripted, auth *tokenauth.Service, here, _ time.Duration) {
+		accessTokens := issueMany(t, auth, 500)
+		streams := make([]context.Context, len(accessTokens))
+		for i, accessToken := range accessTokens {
+			var disconnect func()
+			streams[i], disconnect = openStream(t, auth, accessToken)
+			defer disconnect()
+		}
+		time.Sleep(time.Minute)
+		for i := range 10 {
+			if err := auth.Revoke(t.Context(), accessTokens[i]); err != nil {
+				t.Fatal(err)
+			}
+			// A check in progress ends first.
+			endsWith(t, streams[i], 100*time.Millisecond+here, "invalid")
+		}
+		goesOn(t, streams[10], time.Minute)
+	})
+}
