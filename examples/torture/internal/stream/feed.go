@@ -33,7 +33,10 @@ func (f *failing) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, 
 type lossy struct {
 	failing
 	watcher tokenauth.Watcher
-	beats   atomic.Bool // a heartbeat has arrived
+	lease   time.Duration
+	began   time.Time
+	beat    atomic.Int64 // what the last heartbeat proves, as a time after began; 0 before the first
+	broken  atomic.Int64 // when the feed last did not work, as a time after began
 
 	silent atomic.Bool // the feed drops everything
 	down   atomic.Bool // the feed cannot begin
@@ -51,7 +54,14 @@ func (l *lossy) Watch(ctx context.Context, beat time.Duration, feed tokenauth.In
 	l.mu.Lock()
 	l.cut = cut
 	l.mu.Unlock()
+	defer func() { l.broken.Store(int64(time.Since(l.began))) }()
 	return errors.Join(l.watcher.Watch(ctx, beat, &maybe{feed, l}), errLost)
+}
+
+// worked reports whether the feed has worked since a moment, and a lease before it.
+func (l *lossy) worked(since time.Time) bool {
+	now := time.Since(l.began)
+	return now-time.Duration(l.beat.Load()) < l.lease && time.Duration(l.broken.Load()) < since.Sub(l.began)-l.lease
 }
 
 // lose loses the feed: it is silent for a while, is cut, and cannot begin for another
@@ -91,7 +101,10 @@ func (m *maybe) InvalidateAll() {
 
 func (m *maybe) Heartbeat(asOf time.Time) {
 	if !m.of.silent.Load() {
+		l, now := m.of, time.Since(m.of.began)
 		m.Invalidator.Heartbeat(asOf)
-		m.of.beats.Store(true)
+		if before := time.Duration(l.beat.Swap(int64(asOf.Sub(l.began)))); before > 0 && now-before >= l.lease {
+			l.broken.Store(int64(now))
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,17 +21,17 @@ import (
 
 const (
 	// users is the number of users who sign in at the same time, each in a loop.
-	users = 64
+	users = 48
 	// generation is how long the same replicas run.
 	generation = 3 * time.Second
 	// prompt is the maximum time from the end of a token to that of its streams while
 	// feeds work, unless the lease is longer.
 	prompt = time.Second
 	// slack is for a check that fails by chance and is repeated, and for a busy machine.
-	slack = time.Second
+	slack = 2 * time.Second
 	// interval is [tokenauth.Options.StreamInterval] of replicas whose feeds are lost,
 	// or that have none.
-	interval = 300 * time.Millisecond
+	interval = 500 * time.Millisecond
 )
 
 // Run makes one generation of replicas after the other until [trial.Env.Over]. In every
@@ -63,8 +64,9 @@ type fleet struct {
 // A replica is a Service with a guard for streams.
 type replica struct {
 	*tokenauth.Service
-	feed  *lossy // nil without a feed
-	bound time.Duration
+	feed   *lossy // nil without a feed
+	bound  time.Duration
+	prompt time.Duration // the bound while the feed works
 }
 
 // backwards is how far the clock of [fleet.late] is behind.
@@ -89,18 +91,15 @@ func newFleet(tb testing.TB, e *trial.Env, handles []tokenauth.Storage, n uint64
 		r := &replica{bound: 2*interval + slack}
 		storage, o := handles[i], tokenauth.Options{StreamInterval: interval}
 		if e.Backend.Watched {
-			r.feed = &lossy{failing: failing{storage, storage.(tokenauth.BulkRevoker), rate}, watcher: storage.(tokenauth.Watcher)}
+			r.feed = &lossy{failing: failing{storage, storage.(tokenauth.BulkRevoker), rate}, watcher: storage.(tokenauth.Watcher), began: time.Now()}
 			storage = e.Planted(r.feed, e.Seed+n)
-			lease := 2 * time.Second // the default, for streams without a cache
+			r.feed.lease = 2 * time.Second // the default, for streams without a cache
 			if i > 0 {
-				lease = leaseOf(e)
+				r.feed.lease = lease
 				o.Cache = &tokenauth.CacheOptions{Lease: lease}
 			}
-			r.bound += lease + lease/4
-			if !faulty {
-				o.StreamInterval = time.Hour // only the feed ends streams
-				r.bound = max(prompt, lease)
-			}
+			r.bound += r.feed.lease + r.feed.lease/4
+			r.prompt = max(prompt, r.feed.lease) + e.Patience
 		} else {
 			storage = &failing{storage, storage.(tokenauth.BulkRevoker), rate}
 		}
@@ -115,13 +114,8 @@ func newFleet(tb testing.TB, e *trial.Env, handles []tokenauth.Storage, n uint64
 	return f
 }
 
-// leaseOf returns the lease of the caches, which is longer on a busy machine.
-func leaseOf(e *trial.Env) time.Duration {
-	if e.Patience > 0 {
-		return 600 * time.Millisecond
-	}
-	return 200 * time.Millisecond
-}
+// lease is the lease of the caches. On a busy machine, a shorter one would often end.
+const lease = 500 * time.Millisecond
 
 // run runs the replicas, lets the users sign in, and then stops the replicas.
 func (f *fleet) run(ctx context.Context, c *counts) {
@@ -137,7 +131,7 @@ func (f *fleet) run(ctx context.Context, c *counts) {
 			cached = append(cached, r.Service)
 		}
 		trial.AwaitFeeds(ctx, cached...)
-		for !f.replicas[0].feed.beats.Load() && ctx.Err() == nil {
+		for f.replicas[0].feed.beat.Load() == 0 && ctx.Err() == nil {
 			inject.Wait(ctx, time.Millisecond)
 		}
 	}
@@ -149,7 +143,7 @@ func (f *fleet) run(ctx context.Context, c *counts) {
 				rng := rand.New(rand.NewPCG(f.Seed, f.n<<8+uint64(i)))
 				for over.Err() == nil {
 					inject.Wait(over, rand.N(500*time.Millisecond))
-					r.feed.lose(over, rng, leaseOf(f.Env))
+					r.feed.lose(over, rng, lease)
 				}
 			})
 		}
@@ -182,6 +176,7 @@ func (f *fleet) run(ctx context.Context, c *counts) {
 // counts sums up all streams of a run.
 type counts struct {
 	kinds []*kind
+	slow  atomic.Int64 // streams whose feed failed although the trial did not break it
 }
 
 // A kind is a way in which a token ends.
@@ -212,6 +207,9 @@ func (c *counts) section(e *trial.Env, before int64) *report.Section {
 			}
 		}
 		s.Row(row...)
+	}
+	if n := c.slow.Load(); n > 0 {
+		s.Note("%d streams ended later than promised with a feed, because the machine was so busy that the feed failed.", n)
 	}
 	s.Note("%d tokens with streams on %s, in every other generation of replicas with lost feeds and failing look-ups.", e.Histories.Load()-before, e.Backend.Name)
 	return s

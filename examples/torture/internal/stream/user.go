@@ -48,9 +48,6 @@ func (u *user) run(over, ctx context.Context) (open []*stream) {
 		u.Histories.Add(1)
 		open = u.open(ctx, issued)
 		if how == byExpiry {
-			for _, s := range open {
-				s.mayEnd(issued.Token.ExpiresAt)
-			}
 			u.await(ctx, how, issued.Token.ExpiresAt, open)
 			open = nil
 			continue
@@ -108,7 +105,7 @@ func (u *user) open(ctx context.Context, issued *tokenauth.IssuedToken) (streams
 			}
 			continue
 		}
-		s := &stream{user: u, at: r, context: authorized.Context(), disconnect: disconnect, expires: issued.Token.ExpiresAt, watched: make(chan struct{})}
+		s := &stream{user: u, at: r, context: authorized.Context(), disconnect: disconnect, ends: issued.Token.ExpiresAt, watched: make(chan struct{})}
 		go s.watch()
 		streams = append(streams, s)
 	}
@@ -136,14 +133,22 @@ func (u *user) end(ctx context.Context, how int, issued *tokenauth.IssuedToken) 
 func (u *user) await(ctx context.Context, how int, ended time.Time, streams []*stream) {
 	for _, s := range streams {
 		bound, spread := s.at.bound, &u.kinds[how].bound
-		if !u.faulty && u.Backend.Watched {
-			spread = &u.kinds[how].prompt
-		}
-		if how == byExpiry {
-			bound = max(prompt, slack) + u.Patience // whatever happens to the feed and to look-ups
-			if u.faulty {
-				bound += interval
+		switch {
+		case how == byExpiry: // whatever happens to the feed and to look-ups
+			bound = prompt + slack + u.Patience
+		case !u.faulty && s.at.feed != nil:
+			select {
+			case <-s.watched:
+			case <-time.After(time.Until(ended.Add(s.at.prompt))):
 			}
+			if s.at.feed.worked(ended) {
+				bound = s.at.prompt
+			} else if time.Since(ended) > s.at.prompt {
+				u.slow.Add(1)
+			}
+		}
+		if !u.faulty && s.at.feed != nil {
+			spread = &u.kinds[how].prompt
 		}
 		if took, ok := s.endsBy(ctx, ended, endings[how], bound, tokenauth.ErrInvalidToken); ok {
 			spread.Add(took)
@@ -158,11 +163,10 @@ type stream struct {
 	at         *replica
 	context    context.Context
 	disconnect context.CancelFunc
-	expires    time.Time
 	watched    chan struct{} // closed when the stream has ended
 
 	mu      sync.Mutex
-	ends    time.Time // when it may end; zero for never
+	ends    time.Time // when it may end
 	stopped bool      // its replica may have stopped
 	ended   time.Time
 }
@@ -187,9 +191,9 @@ func (s *stream) watch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = time.Now()
-	if cause := context.Cause(s.context); !s.stopped && (s.ends.IsZero() || s.ended.Before(s.ends)) && !errors.Is(cause, context.Canceled) {
-		s.user.Violate("streams of seed %d on %s, generation %d: the stream of %q ended with %q although its token was valid (expires in %v)",
-			s.user.Seed, s.user.Backend.Name, s.user.n, s.user.name, cause, time.Until(s.expires))
+	if cause := context.Cause(s.context); !s.stopped && s.ended.Before(s.ends) && !errors.Is(cause, context.Canceled) {
+		s.user.Violate("streams of seed %d on %s, generation %d: the stream of %q ended with %q although its token was valid",
+			s.user.Seed, s.user.Backend.Name, s.user.n, s.user.name, cause)
 	}
 }
 
