@@ -47,7 +47,8 @@ func figures(w http.ResponseWriter, r *http.Request) {
 // BenchmarkStreams opens 10,000 streams, each with a token of its own, at a replica
 // in another process. It reports what they cost there: bytes and goroutines with
 // those of net/http, CPU time at rest, how long single revocations of this process
-// take to reach their streams, and the duration and CPU time of a revocation of all.
+// take to reach their streams, the duration and CPU time of a revocation of all, and
+// what is left afterwards.
 //
 //	go test -run '^$' -bench Streams -benchtime 1x ./storage
 func BenchmarkStreams(b *testing.B) {
@@ -166,4 +167,9 @@ func benchmarkStreams(b *testing.B, c streamsConfig) {
 	b.ReportMetric(revoked.Sub(began).Seconds(), "s-to-revoke-all")
 	b.ReportMetric(last.Sub(revoked).Seconds(), "s-to-end-all-afterwards")
 	b.ReportMetric((measure("").CPU - resting.CPU).Seconds(), "CPU-s-to-end-all")
+
+	time.Sleep(2 * time.Second) // the connections close
+	left := measure("?memory=1")
+	b.ReportMetric(float64(left.Goroutines-before.Goroutines), "goroutines-left")
+	b.ReportMetric(float64(int64(left.Bytes)-int64(before.Bytes))/1024, "KiB-left")
 }
