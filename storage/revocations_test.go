@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -27,8 +26,6 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
-
-func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
 var engines = map[string]func(testing.TB) gorm.Dialector{
 	"sqlite": func(tb testing.TB) gorm.Dialector {

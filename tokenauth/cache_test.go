@@ -36,7 +36,11 @@ func (f *fedStore) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Tok
 }
 
 func (f *fedStore) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
-	f.feeds <- feed
+	select {
+	case f.feeds <- feed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	select {
 	case err := <-f.lose:
 		return err

@@ -96,48 +96,60 @@ func (q *Requirement) check() {
 // list has an empty string, or if Guests or Optional is combined with another
 // field.
 func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, *ErrorResponse) {
+	authorize := s.authorizer(q)
+	return func(r *http.Request) (*http.Request, *ErrorResponse) {
+		authorized, _, refusal := authorize(r)
+		return authorized, refusal
+	}
+}
+
+// authorizer is [Service.Authorizer]. The func also returns a func to call when
+// the handler has returned.
+func (s *Service) authorizer(q Requirement) func(*http.Request) (*http.Request, func(), *ErrorResponse) {
 	s.mustNotBeNil()
 	q.check()
 	q.Roles, q.Clients = slices.Clone(q.Roles), slices.Clone(q.Clients)
 	if q.Stream && s.feed != nil {
 		s.feed.want()
 	}
-	return func(r *http.Request) (*http.Request, *ErrorResponse) {
-		authorized, refusal := s.authorize(request.Complete(r), &q)
+	return func(r *http.Request) (*http.Request, func(), *ErrorResponse) {
+		authorized, done, refusal := s.authorize(request.Complete(r), &q)
 		if refusal != nil {
 			refusal.vary = s.places.Vary()
 			if s.options.RenderError != nil {
 				refusal.render = s.render
 			}
 		}
-		return authorized, refusal
+		return authorized, done, refusal
 	}
 }
 
-func (s *Service) authorize(r *http.Request, q *Requirement) (*http.Request, *ErrorResponse) {
+func (s *Service) authorize(r *http.Request, q *Requirement) (authorized *http.Request, done func(), _ *ErrorResponse) {
+	done = func() {}
 	authorized, refusal := s.authenticate(r)
 	switch {
 	case refusal != nil && (q.Optional || q.Guests && errors.Is(refusal.Err, errNoCredentials)):
-		return s.passAnonymous(r, refusal)
+		authorized, refusal := s.passAnonymous(r, refusal)
+		return authorized, done, refusal
 	case refusal != nil:
 		s.reportRefusal(r, refusal)
-		return nil, refusal
+		return nil, done, refusal
 	}
 	token := lastAuthorized(authorized.Context()).token
 	if refusal := s.missing(token, q); refusal != nil {
 		s.observeRefusal(r, refusal.Err, token)
-		return nil, refusal
+		return nil, done, refusal
 	}
 	if q.Stream && !token.Digest.IsZero() {
-		stream, err := s.streams.open(authorized, token)
+		stream, done, err := s.streams.open(authorized, token)
 		if err != nil {
 			refusal := s.errorResponse(unavailable("opening a stream", err))
 			s.reportRefusal(r, refusal)
-			return nil, refusal
+			return nil, done, refusal
 		}
-		return stream, nil
+		return stream, done, nil
 	}
-	return authorized, nil
+	return authorized, done, nil
 }
 
 // missing returns a 403 response if the user has none of the required roles, or
@@ -271,14 +283,15 @@ func (s *Service) Optional(next http.Handler) http.Handler {
 //	guests := tokenauth.Requirement{Guests: true}.Guard(auth)
 //	mux.Handle("GET /articles", guests(articles))
 func (q Requirement) Guard(s *Service) func(http.Handler) http.Handler {
-	authorize := s.Authorizer(q)
+	authorize := s.authorizer(q)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			authorized, refusal := authorize(r)
+			authorized, done, refusal := authorize(r)
 			if refusal != nil {
 				refusal.ServeHTTP(w, r)
 				return
 			}
+			defer done() // the context of a server that is not net/http may never end
 			SetCacheHeaders(w.Header(), authorized)
 			if r != nil {
 				// The handler may store uploaded files in the form of the new

@@ -18,6 +18,8 @@ import (
 type streams struct {
 	interval time.Duration // Options.StreamInterval
 	always   bool          // whether to check at each interval also while the feed is alive
+	livesOn  bool          // whether a use may make a token live on
+	timeout  time.Duration // Options.Timeout
 	atOnce   int           // how many tokens to check at a time
 	feed     *changeFeed   // nil if the storage is not a Watcher
 	now      func() time.Time
@@ -40,6 +42,7 @@ type streamsToken struct {
 	due     time.Time // when to check it
 	index   int       // in streams.due, or -1 while it is being checked
 	again   time.Time // when to check it after the check in progress; zero if nothing changed
+	expired time.Time // when sweep found the token expired, if it may live on
 	ended   bool
 	failing atomic.Bool // the last check failed
 }
@@ -89,6 +92,8 @@ func newStreams(o *Options, f *changeFeed, batches bool) *streams {
 	s := &streams{
 		interval: o.StreamInterval,
 		always:   o.LiveCheck != nil,
+		livesOn:  o.MaxLifetime != 0,
+		timeout:  o.Timeout,
 		atOnce:   streamChecksAlone,
 		feed:     f,
 		now:      o.Now,
@@ -110,18 +115,19 @@ var (
 	errRunEnded     = fmt.Errorf("%w: Service.Run ended", ErrUnavailable)
 )
 
-// open returns the request with a context that ends when the token ends. It
-// returns an error if Run is not running. The token is checked at once, in the
+// open returns the request with a context that ends when the token ends, and a
+// func that ends the context when the handler has returned. It returns an error
+// if Run is not running. The token is checked at once, in the
 // background, because it may have ended since it was validated.
-func (o *streams) open(r *http.Request, t *Token) (*http.Request, error) {
+func (o *streams) open(r *http.Request, t *Token) (*http.Request, func(), error) {
 	ctx, end := context.WithCancelCause(r.Context())
 	st := &stream{end: end}
 	if !o.add(st, t) {
 		end(nil)
-		return nil, errRunIsMissing
+		return nil, nil, errRunIsMissing
 	}
 	context.AfterFunc(ctx, func() { o.remove(st) })
-	return r.WithContext(ctx), nil
+	return r.WithContext(ctx), func() { end(nil) }, nil
 }
 
 func (o *streams) add(st *stream, t *Token) bool {
@@ -181,9 +187,7 @@ func (o *streams) remove(st *stream) {
 // forget removes a token. The caller holds the lock.
 func (o *streams) forget(of *streamsToken) {
 	of.ended = true
-	if of.failing.Swap(false) {
-		o.failing.failing.Add(-1)
-	}
+	o.works(of)
 	if of.index >= 0 {
 		heap.Remove(&o.due, of.index)
 	}
@@ -195,6 +199,13 @@ func (o *streams) forget(of *streamsToken) {
 	}
 	if delete(o.users, user); len(o.users) == 0 {
 		o.users, o.due = nil, nil // a map and a slice keep the memory of the entries that they had
+	}
+}
+
+// works notes that the token's last check no longer counts as failed.
+func (o *streams) works(of *streamsToken) {
+	if of.failing.Swap(false) {
+		o.failing.failing.Add(-1)
 	}
 }
 
@@ -212,19 +223,6 @@ func (o *streams) end(of *streamsToken, cause error) {
 	}
 }
 
-// endAll ends all streams.
-func (o *streams) endAll(cause error) {
-	o.mu.Lock()
-	var all []*streamsToken
-	for _, tokens := range o.users {
-		all = append(all, tokens...)
-	}
-	o.mu.Unlock()
-	for _, of := range all {
-		o.end(of, cause)
-	}
-}
-
 // bring makes a token due at a time, unless it is due earlier. The caller holds
 // the lock.
 func (o *streams) bring(of *streamsToken, at time.Time) {
@@ -239,14 +237,15 @@ func (o *streams) bring(of *streamsToken, at time.Time) {
 	}
 }
 
-// changed makes the tokens of a user due, because one of them may have ended.
+// changed makes the tokens of a user due, because one of them may have ended. They
+// are checked before the others that are due.
 func (o *streams) changed(u UserKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if tokens := o.users[u]; len(tokens) > 0 {
-		now := time.Now()
+		first := time.Now().Add(-streamRest)
 		for _, of := range tokens {
-			o.bring(of, now)
+			o.bring(of, first)
 		}
 		o.wakeUp()
 	}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,9 @@ func inStreamBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s
 	}
 }
 
+// onCall makes the storage call a func at the start of each call.
+func (s *scripted) onCall(f func(ctx context.Context, method string) error) { s.hook.Store(&f) }
+
 // withoutFeed hides Watch.
 type withoutFeed struct{ *scripted }
 
@@ -161,7 +165,7 @@ func TestStreamEndsWhenItsTokenExpires(t *testing.T) {
 				stream, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))
 				defer disconnect()
 				time.Sleep(time.Second)
-				s.before = func(context.Context, string) error { return errors.New("the storage is down") }
+				s.onCall(func(context.Context, string) error { return errors.New("the storage is down") })
 				goesOn(t, stream, time.Hour-3*time.Second)
 				endsWith(t, stream, 3*time.Second, "invalid expired")
 			})
@@ -192,23 +196,24 @@ func TestStorageErrorEndsNoStream(t *testing.T) {
 		stream, disconnect := openStream(t, auth, accessToken)
 		defer disconnect()
 		time.Sleep(time.Minute)
-		failing := true
-		s.before = func(_ context.Context, method string) error {
-			if method == "Find" && failing {
+		var failing atomic.Bool
+		failing.Store(true)
+		s.onCall(func(_ context.Context, method string) error {
+			if method == "Find" && failing.Load() {
 				return errors.New("the storage is down")
 			}
 			return nil
-		}
+		})
 		if err := auth.RevokeUser(t.Context(), "17"); err != nil {
 			t.Fatal(err)
 		}
 		goesOn(t, stream, time.Minute)
-		failing = false
+		failing.Store(false)
 		endsWith(t, stream, time.Second+here, "invalid")
 		if n := strings.Count(logged.String(), "checking the tokens of open streams failed"); n != 1 {
 			t.Errorf("the failure was logged %d times, want once: %s", n, logged)
 		}
-		failing = true
+		failing.Store(true)
 		again, disconnect2 := openStream(t, auth, issueUnchecked(t, s, auth))
 		defer disconnect2()
 		goesOn(t, again, time.Minute)
@@ -219,37 +224,37 @@ func TestStorageErrorEndsNoStream(t *testing.T) {
 func issueUnchecked(t *testing.T, s *scripted, auth *tokenauth.Service) string {
 	t.Helper()
 	accessToken := issue(t, auth, alice(), "")
-	before, first := s.before, true
-	s.before = func(ctx context.Context, method string) error {
-		if method == "Find" && first {
-			first = false
+	before := *s.hook.Load()
+	var once atomic.Bool
+	s.onCall(func(ctx context.Context, method string) error {
+		if method == "Find" && !once.Swap(true) {
 			return nil
 		}
 		return before(ctx, method)
-	}
+	})
 	return accessToken
 }
 
 func TestStreamIsLiveCheckedAtTheInterval(t *testing.T) {
-	var rejected bool
-	asked := 0
+	var rejected atomic.Bool
+	var asked atomic.Int64
 	inStreamBubble(t, tokenauth.Options{StreamInterval: time.Second, LiveCheck: func(context.Context, tokenauth.Token) error {
-		asked++
-		if rejected {
+		asked.Add(1)
+		if rejected.Load() {
 			return tokenauth.ErrRejected
 		}
 		return nil
 	}}, func(t *testing.T, s *scripted, auth *tokenauth.Service, _, _ time.Duration) {
-		rejected = false
+		rejected.Store(false)
 		stream, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))
 		defer disconnect()
 		synctest.Wait()
-		asked = 0
+		asked.Store(0)
 		goesOn(t, stream, 10*time.Second)
-		if asked < 9 || asked > 11 {
-			t.Errorf("LiveCheck was asked %d times in ten intervals", asked)
+		if n := asked.Load(); n < 9 || n > 11 {
+			t.Errorf("LiveCheck was asked %d times in ten intervals", n)
 		}
-		rejected = true
+		rejected.Store(true)
 		endsWith(t, stream, time.Second+50*time.Millisecond, "invalid")
 	})
 }
@@ -413,10 +418,10 @@ func TestStreamOfATokenThatEndsMeanwhileEnds(t *testing.T) {
 	inStreamBubble(t, tokenauth.Options{}, func(t *testing.T, s *scripted, auth *tokenauth.Service, here, _ time.Duration) {
 		accessToken := issue(t, auth, alice(), "")
 		expect(t, auth, accessToken, "valid")
-		ended := false
+		var ended atomic.Bool
+		synctest.Wait()
 		s.found = func(*tokenauth.Token) {
-			if !ended {
-				ended = true
+			if !ended.Swap(true) {
 				if err := s.Store.RevokeUser(context.Background(), tokenauth.UserKeyOf("17")); err != nil {
 					t.Error(err)
 				}

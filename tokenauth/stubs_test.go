@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,8 @@ type scripted struct {
 	// before is called at the start of each call; its error becomes the error
 	// of the call.
 	before func(ctx context.Context, method string) error
+	// hook is like before, and may be changed while calls are in progress.
+	hook atomic.Pointer[func(ctx context.Context, method string) error]
 	// stored is called after a token was stored.
 	stored func()
 	// found may change the token that Find returns.
@@ -62,6 +65,11 @@ type scripted struct {
 func (s *scripted) step(ctx context.Context, method string) error {
 	if s.before != nil {
 		if err := s.before(ctx, method); err != nil {
+			return err
+		}
+	}
+	if hook := s.hook.Load(); hook != nil && *hook != nil {
+		if err := (*hook)(ctx, method); err != nil {
 			return err
 		}
 	}

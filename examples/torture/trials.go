@@ -15,6 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/soak"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/stream"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 )
 
@@ -35,6 +36,10 @@ var trials = []*trial.Trial{
 	{
 		Name: "feeds", Run: history.Feeds, Fits: history.FeedsFits,
 		About: "like bounded, while the path on which changes reach the cache is broken and repaired",
+	},
+	{
+		Name: "streams", Run: stream.Run,
+		About: "open streams end with their tokens, and no earlier, while feeds are lost and come back",
 	},
 	{
 		Name: "changes", Run: change.Run,
@@ -71,7 +76,7 @@ var trials = []*trial.Trial{
 }
 
 // plants lists all bugs that -plant can plant.
-var plants = slices.Concat(plant.Shared, plant.Devices, history.Plants, history.BatchPlants, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
+var plants = slices.Concat(plant.Shared, plant.Devices, history.Plants, history.BatchPlants, stream.Plants, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
 
 // choose returns the trials with the names, separated by commas. If names is empty,
 // it returns all trials that fit the storage. With a plant, only the trials that must

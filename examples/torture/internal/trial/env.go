@@ -24,8 +24,9 @@ type Env struct {
 	Rate   float64   // requests per second of the trial "soak"
 	Enough int64     // the trial ends when Histories reaches it; 0 for no limit
 	// Patience is for a busy machine. It is added to the maximum time of each recovery,
-	// and to that of an operator's change. If it is not zero, caches whose feeds are
-	// broken have a longer lease. No cache may accept an ended token beyond its lease.
+	// to that of an operator's change, and to that of a stream whose token ended. If it
+	// is not zero, caches whose feeds are broken have a longer lease. No cache may accept
+	// an ended token beyond its lease.
 	Patience time.Duration
 }
 

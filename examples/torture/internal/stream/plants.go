@@ -1,0 +1,42 @@
+package stream
+
+import (
+	"context"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/inject"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Plants lists the bugs that the trial "streams" must find.
+var Plants = []*plant.Plant{
+	{
+		Name: "missed-end", Trials: []string{"streams"},
+		About: "the feed was lost and came back, and nobody checks the streams whose tokens ended in between",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return &missedEnd{s, s.(tokenauth.BulkRevoker), s.(tokenauth.Watcher)}
+		},
+	},
+}
+
+// A missedEnd watches again by itself when the feed was lost, and does not report that
+// it may have missed changes.
+type missedEnd struct {
+	tokenauth.Storage
+	tokenauth.BulkRevoker
+	watcher tokenauth.Watcher
+}
+
+// Watch implements [tokenauth.Watcher].
+func (p *missedEnd) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+	for ctx.Err() == nil {
+		p.watcher.Watch(ctx, beat, noFlush{feed})
+		inject.Wait(ctx, time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+type noFlush struct{ tokenauth.Invalidator }
+
+func (noFlush) InvalidateAll() {}
