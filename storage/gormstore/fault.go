@@ -85,8 +85,7 @@ func explainPooler(err error) error {
 }
 
 // errNotInserted means that an INSERT added no row, although no other row is in its way:
-// the other row was removed meanwhile, or a Galera node rolled the INSERT back without an
-// error.
+// the other row was removed meanwhile.
 var errNotInserted = errors.New("gormstore: a concurrent change undid the INSERT: try again")
 
 // rolledBack reports whether the database rolled the statement back because of a

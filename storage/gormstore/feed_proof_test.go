@@ -16,21 +16,39 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 )
 
-// fallsSilent is a Listener that returns some payloads and then waits.
-type fallsSilent struct{ payloads chan string }
+// fallsSilent is a Listener that returns some payloads and then waits. It holds a
+// connection of the pool until a statement waits for it that began after the last
+// payload was received. So no statement of a pool with one connection is earlier.
+type fallsSilent struct{ payloads []string }
 
 func (f fallsSilent) UsesPool() bool { return false }
-func (f fallsSilent) Listen(_ context.Context, _ *sql.DB, _ string, use func(listen.Notifications) error) error {
-	return use(f)
+func (f fallsSilent) Listen(ctx context.Context, pool *sql.DB, _ string, use func(listen.Notifications) error) error {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return use(&silence{f.payloads, pool, conn})
 }
 
-func (f fallsSilent) Next(ctx context.Context) (string, error) {
-	select {
-	case <-ctx.Done():
-		return "", ctx.Err()
-	case payload := <-f.payloads:
+type silence struct {
+	payloads []string
+	pool     *sql.DB
+	conn     *sql.Conn
+}
+
+func (s *silence) Next(ctx context.Context) (string, error) {
+	if len(s.payloads) > 0 {
+		payload := s.payloads[0]
+		s.payloads = s.payloads[1:]
 		return payload, nil
 	}
+	for before := s.pool.Stats().WaitCount; ctx.Err() == nil && s.pool.Stats().WaitCount == before; {
+		time.Sleep(time.Millisecond)
+	}
+	s.conn.Close()
+	<-ctx.Done()
+	return "", ctx.Err()
 }
 
 // If the pool's connections lead to two tables in turns, the heartbeat's row seems to
@@ -39,7 +57,7 @@ func TestOldNotificationsDoNotCountAsHeartbeats(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	admin := openDialector(t, postgres.Open(dsn), nil)
-	silent := fallsSilent{make(chan string, 2)}
+	var silent fallsSilent
 	for _, schema := range []string{"one", "two"} {
 		if err := admin.Exec(`CREATE SCHEMA ` + schema).Error; err != nil {
 			t.Fatal(err)
@@ -51,7 +69,7 @@ func TestOldNotificationsDoNotCountAsHeartbeats(t *testing.T) {
 		if err := db.Raw(`SELECT stamp FROM tokenauth_tokens WHERE user_id = ''`).Scan(&stamp).Error; err != nil || stamp == "" {
 			t.Fatalf("the stamp is %q, error %v", stamp, err)
 		}
-		silent.payloads <- "beat row " + stamp
+		silent.payloads = append(silent.payloads, "beat row "+stamp)
 	}
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {

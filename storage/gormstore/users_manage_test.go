@@ -77,7 +77,7 @@ func concurrentRenames(t *testing.T, stores []*gormstore.Store, rounds int) {
 		var wg sync.WaitGroup
 		for i := range 4 {
 			s := stores[i%len(stores)]
-			user := create(t, s, newName(fmt.Sprint("user", i)))
+			user := create(t, s, newName("user"))
 			wg.Go(func() {
 				var err error
 				if i == 0 {
