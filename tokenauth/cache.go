@@ -42,7 +42,8 @@ func newTokenCache(maxEntries int, f *changeFeed) *tokenCache {
 		loads:      make(map[Slot]*load),
 		roles:      make(map[string][]string),
 	}
-	f.users, f.all, f.back = append(f.users, c.invalidate), append(f.all, c.flush), "; the cache is in use again"
+	f.users, f.all = append(f.users, c.invalidate), append(f.all, c.flush)
+	f.lost, f.back = "; until it is back, each validation asks the storage", "; the cache is in use again"
 	f.want()
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 const (
@@ -22,6 +24,18 @@ const (
 
 func validDevice(id string) bool {
 	return len(id) <= maxDevice && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// malformedDevice returns the response to a client that named a device that is not
+// valid, or nil.
+func malformedDevice(id, name string) *ErrorResponse {
+	switch {
+	case !validDevice(id):
+		return invalidRequest(http.StatusBadRequest, wire.DeviceMalformed)
+	case !validDeviceName(name):
+		return invalidRequest(http.StatusBadRequest, wire.DeviceNameMalformed)
+	}
+	return nil
 }
 
 func validDeviceName(name string) bool {

@@ -158,6 +158,17 @@ func TestInvalidDevicesAreRefused(t *testing.T) {
 		if _, err := auth.Issue(t.Context(), alice(), &o); !errors.Is(err, tokenauth.ErrInvalidPrincipal) {
 			t.Errorf("%s: Issue returned %v, want ErrInvalidPrincipal", name, err)
 		}
+		// The client chooses the device, and the host's code the lifetime.
+		status := http.StatusBadRequest
+		if o.Lifetime != 0 {
+			status = http.StatusInternalServerError
+		}
+		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{
+			UserName: "alice", Password: tokenauth.NewSecret("x"), Device: o.Device, DeviceName: o.DeviceName, Lifetime: o.Lifetime,
+		})
+		if e := tokenauth.ErrorResponseOf(err); e == nil || e.Status != status {
+			t.Errorf("%s: SignIn returned %v with response %+v, want one with status %d", name, err, e, status)
+		}
 	}
 	if _, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{
 		Device: strings.Repeat("~", 64), DeviceName: strings.Repeat("é", 50), Lifetime: 365 * 24 * time.Hour,

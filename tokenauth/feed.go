@@ -18,7 +18,8 @@ type changeFeed struct {
 	logger  *slog.Logger
 	users   []func(UserKey) // called when the tokens of a user may have changed
 	all     []func()        // called when all tokens may have changed
-	back    string          // what works again with the feed, for the log
+	// lost and back are the log's words about the effect of a loss, and of its end.
+	lost, back string
 
 	started  time.Time     // has a monotonic reading
 	until    atomic.Int64  // end of the lease, in nanoseconds after started
@@ -27,7 +28,10 @@ type changeFeed struct {
 }
 
 func newFeed(w Watcher, lease time.Duration, logger *slog.Logger) *changeFeed {
-	return &changeFeed{watcher: w, lease: lease, logger: logger, started: time.Now(), wanted: make(chan struct{})}
+	return &changeFeed{
+		watcher: w, lease: lease, logger: logger, started: time.Now(), wanted: make(chan struct{}),
+		lost: "; until it is back, open streams are checked at an interval",
+	}
 }
 
 // want makes run follow the feed. Until the first call of want, the storage has
@@ -65,7 +69,7 @@ func (f *changeFeed) run(ctx context.Context) {
 			return
 		}
 		if !down {
-			f.logger.ErrorContext(ctx, "tokenauth: the feed of changes is lost; until it is back, each validation asks the storage", "error", err)
+			f.logger.ErrorContext(ctx, "tokenauth: the feed of changes is lost"+f.lost, "error", err)
 		}
 		down = true
 		select {

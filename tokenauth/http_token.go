@@ -166,11 +166,8 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 	c.UserName, c.Password = username, NewSecret(password)
 	if d := s.options.Devices; d != nil && d.Parameter != "" {
 		c.Device, c.DeviceName = f.form[d.Parameter], f.form[d.nameParameter()]
-		switch {
-		case !validDevice(c.Device):
-			return bad(wire.DeviceMalformed)
-		case !validDeviceName(c.DeviceName):
-			return bad(wire.DeviceNameMalformed)
+		if malformed := malformedDevice(c.Device, c.DeviceName); malformed != nil {
+			return Credentials{}, malformed
 		}
 	}
 	var ok bool

@@ -24,9 +24,12 @@ import (
 //     so the code was not checked.
 //   - [ErrInvalidClient], if there is a [ClientRegistry]: the client is unknown
 //     or disabled, or its secret is wrong.
+//   - an [*ErrorResponse] with status 400: [Credentials.Device] or
+//     [Credentials.DeviceName] is not valid. The client chose it, so
+//     [ErrorResponseOf] returns this response.
 //   - [ErrInvalidPrincipal]: the [Authenticator] returned a principal that
-//     cannot be stored, or the host's code set a device or a lifetime that is
-//     not valid.
+//     cannot be stored, or the host's code set a lifetime that is not valid, or
+//     a device without [Options.Devices].
 //   - [ErrUnavailable]: the storage or the host's code failed, or the Service
 //     has no Authenticator. The previous token may or may not have been
 //     replaced, so the user may have to sign in again on this device. It is
@@ -67,6 +70,11 @@ var errNoAuthenticator = errors.New("tokenauth.New got no Authenticator, which c
 // signInSteps performs the steps of a sign-in, in order. It sets
 // [Event.Account].
 func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []clientCredentials, attempt *attempt, e *Event) (IssuedToken, error) {
+	if s.options.Devices != nil {
+		if malformed := malformedDevice(c.Device, c.DeviceName); malformed != nil {
+			return IssuedToken{}, malformed
+		}
+	}
 	client, err := s.authenticateClient(ctx, readings)
 	if err != nil {
 		return IssuedToken{}, err

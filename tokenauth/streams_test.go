@@ -327,15 +327,40 @@ func TestStreamsAreCheckedAtTheIntervalWhileTheFeedIsLost(t *testing.T) {
 
 // The feed was lost and is back: what ended in between ends its streams.
 func TestStreamsAreCheckedWhenTheFeedIsBack(t *testing.T) {
-	inBubble(t, tokenauth.Options{StreamInterval: time.Hour}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{StreamInterval: time.Hour}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		stream, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))
 		defer disconnect()
 		goesOn(t, stream, 1100*time.Millisecond) // the loss is looked for every half second, and must not be seen
 		s.lose <- errors.New("connection lost")
 		s.foreign(t)
-		feed = <-s.feeds
-		feed.Heartbeat(time.Now())
+		(<-s.feeds).Heartbeat(time.Now())
 		endsWith(t, stream, 50*time.Millisecond, "invalid replaced")
+	})
+}
+
+// Without a cache, the log of a lost feed names what the loss does to streams.
+func TestLogOfALostFeedWithoutACache(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logger, printed := logInto()
+		s := &fedStore{feeds: make(chan tokenauth.Invalidator), lose: make(chan error)}
+		auth := newService(t, s, new(staff), &tokenauth.Options{Logger: logger})
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go auth.Run(ctx)
+		synctest.Wait()
+		_, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))
+		defer disconnect()
+		(<-s.feeds).Heartbeat(time.Now())
+		s.lose <- errors.New("connection lost")
+		(<-s.feeds).Heartbeat(time.Now())
+		log := printed.String()
+		if !strings.Contains(log, "lost; until it is back, open streams are checked at an interval") ||
+			!strings.Contains(log, "the feed of changes is back") || strings.Contains(log, "cache") || strings.Contains(log, "each validation") {
+			t.Errorf("logged %s", log)
+		}
+		stop()
+		synctest.Wait()
 	})
 }
 

@@ -1,11 +1,6 @@
 package main
 
 import (
-	"net/http"
-	"strings"
-	"unicode"
-	"unicode/utf8"
-
 	"github.com/gin-gonic/gin"
 
 	"github.com/bearerkit/bearerkit/ginadapter"
@@ -23,10 +18,6 @@ func (s *service) signIn(c *gin.Context) {
 	credentials.UserName = form.Get("username")
 	credentials.Password = tokenauth.NewSecret(form.Get("password"))
 	credentials.Device, credentials.DeviceName = form.Get("device"), form.Get("device_name")
-	if !isDevice(credentials.Device, credentials.DeviceName) {
-		writeError(c, http.StatusBadRequest, "invalid_request", "A device has at most 64 bytes of printable ASCII, and its name at most 100 bytes.")
-		return
-	}
 	if code := form.Get(codeParameter); code != "" {
 		credentials.Parameters = map[string]tokenauth.Secret{codeParameter: tokenauth.NewSecret(code)}
 	}
@@ -35,13 +26,6 @@ func (s *service) signIn(c *gin.Context) {
 		issued.SetCookie(c.Writer, c.Request, session)
 	}
 	answer(c, err)
-}
-
-// isDevice reports whether SignIn accepts the device. It would take another one for a
-// fault of this program.
-func isDevice(id, name string) bool {
-	return len(id) <= 64 && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) &&
-		len(name) <= 100 && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 // signOut handles DELETE /session. It ends the token, because clearing the cookie
