@@ -19,6 +19,9 @@ type Credentials struct {
 	// Authenticator accepts it. It does so only after Authenticate has
 	// returned, so that the response takes as long as for any other password.
 	Password Secret
+	// RefreshToken is the refresh token for [Service.Refresh], which looks at no
+	// other credentials of the user.
+	RefreshToken Secret
 	// ClientID is the ID of the registered client. Without [Options.Clients],
 	// the token endpoint accepts and ignores any client_id, and ClientID is "".
 	// A host that calls [Service.SignIn] itself may then use any ID of at most
@@ -125,6 +128,15 @@ type Rechecker interface {
 	//   - Any other error becomes a 503 response.
 	//   - It returns soon after its context ends.
 	Recheck(ctx context.Context, p Principal) error
+}
+
+// A Reloader is an [Authenticator] that can return a user's current principal without
+// the password. [Options.Refresh] needs one: [Service.Refresh] looks the user up again,
+// so that the new token has the user's current roles.
+type Reloader interface {
+	// Reload returns the current principal of the user with p.UserID. It returns the
+	// errors of [Rechecker.Recheck], also for a user who no longer has p.Stamp.
+	Reload(ctx context.Context, p Principal) (Principal, error)
 }
 
 // A liveChecker is an [Authenticator] whose LiveCheck method has the signature

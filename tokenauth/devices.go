@@ -95,7 +95,7 @@ func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.
 	var live []Token
 	for i := range tokens {
 		t := &tokens[i]
-		if t.ClientID == issued.ClientID && !t.expired(now) {
+		if t.ClientID == issued.ClientID && !t.over(now) {
 			t.setLastSeen()
 			live = append(live, *t)
 		}

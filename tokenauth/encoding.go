@@ -9,11 +9,13 @@ import (
 )
 
 // The first byte of an encoded [Token]. Encoding 2 is encoding 1 followed by
-// the fields that only [Options.Devices] and [Options.MaxLifetime] set. A token
-// without these fields has encoding 1, which earlier versions can read.
+// the fields that only [Options.Devices] and [Options.MaxLifetime] set. Encoding 3 is
+// encoding 2 with [Token.Refresh] before these fields. A token without any of them has
+// encoding 1, which earlier versions can read.
 const (
-	tokenEncoding       = 1
-	deviceTokenEncoding = 2
+	tokenEncoding        = 1
+	deviceTokenEncoding  = 2
+	refreshTokenEncoding = 3
 )
 
 // AppendBinary appends the binary encoding of t to b, for a [Storage] that
@@ -22,7 +24,10 @@ const (
 // [encoding.BinaryAppender].
 func (t Token) AppendBinary(b []byte) ([]byte, error) {
 	encoding := byte(tokenEncoding)
-	if t.needsDeviceEncoding() {
+	switch {
+	case t.Refresh != nil:
+		encoding = refreshTokenEncoding
+	case t.needsDeviceEncoding():
 		encoding = deviceTokenEncoding
 	}
 	b = append(b, encoding)
@@ -33,7 +38,11 @@ func (t Token) AppendBinary(b []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, uint64(t.IssuedAt.Unix()))
 	b = binary.BigEndian.AppendUint64(b, uint64(t.ExpiresAt.Unix()))
 	b = appendOwner(b, t.ClientID, &t.Principal)
-	if encoding == deviceTokenEncoding {
+	if encoding == refreshTokenEncoding {
+		b = binary.BigEndian.AppendUint64(b, uint64(t.Refresh.ExpiresAt.Unix()))
+		b = appendString(b, string(t.Refresh.State))
+	}
+	if encoding >= deviceTokenEncoding {
 		b = t.appendDevice(b)
 	}
 	return b, nil
@@ -66,7 +75,7 @@ func (t Token) MarshalBinary() ([]byte, error) { return t.AppendBinary(nil) }
 func (t *Token) UnmarshalBinary(b []byte) error {
 	var u Token
 	fields := [][]byte{u.Slot.User[:], u.Slot.Client[:], u.Digest[:], u.Replaced[:]}
-	if len(b) < 1+16+16+32+32+8+8 || b[0] != tokenEncoding && b[0] != deviceTokenEncoding {
+	if len(b) < 1+16+16+32+32+8+8 || b[0] < tokenEncoding || b[0] > refreshTokenEncoding {
 		return fmt.Errorf("%w: %d bytes are too short for a token, or their first byte is not the encoding of this version of tokenauth", ErrCorrupt, len(b))
 	}
 	encoding, b := b[0], b[1:]
@@ -77,7 +86,10 @@ func (t *Token) UnmarshalBinary(b []byte) error {
 	u.ExpiresAt = time.Unix(int64(binary.BigEndian.Uint64(b[8:])), 0).UTC()
 	d := decoder{all: string(b[16:]), rest: b[16:]}
 	u.ClientID, u.Principal = d.owner()
-	if encoding == deviceTokenEncoding {
+	if encoding == refreshTokenEncoding {
+		u.Refresh = d.refresh()
+	}
+	if encoding >= deviceTokenEncoding {
 		d.device(&u)
 	}
 	if d.failed || len(d.rest) > 0 {
@@ -152,6 +164,16 @@ func (d *decoder) device(t *Token) {
 	if d.number(127) != uint64(len(t.DeviceName)) {
 		d.failed = true
 	}
+}
+
+func (d *decoder) refresh() *Refresh {
+	if len(d.rest) < 8 {
+		d.failed, d.rest = true, nil
+		return nil
+	}
+	expires := time.Unix(int64(binary.BigEndian.Uint64(d.rest)), 0).UTC()
+	d.rest = d.rest[8:]
+	return &Refresh{ExpiresAt: expires, State: []byte(d.text())}
 }
 
 // number reads a number. A number greater than most is an error.

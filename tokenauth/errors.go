@@ -90,6 +90,17 @@ var (
 	errEarlyCode          = errors.New("tokenauth: Credentials.Code was called before the password was right, or after Authenticate returned: verify the password first, and call Credentials.PasswordMatched")
 )
 
+// errRefreshToken means that a refresh token is not valid. It is an
+// [ErrInvalidToken], with a text of its own.
+var errRefreshToken error = refreshTokenError{}
+
+type refreshTokenError struct{}
+
+func (refreshTokenError) Error() string { return "tokenauth: the refresh token is invalid" }
+
+// Is reports whether target is [ErrInvalidToken].
+func (refreshTokenError) Is(target error) bool { return target == ErrInvalidToken }
+
 // A roleError is an errMissingRole with the roles that the route needs and the
 // roles that the user has.
 type roleError struct{ needed, has []string }

@@ -70,6 +70,12 @@ func reasonOf(err error, refused event.Kind) (event.Kind, event.Reason) {
 		return event.Unavailable, ""
 	case errors.Is(err, errPanic), errors.Is(err, ErrInvalidPrincipal):
 		return event.Unavailable, event.ReasonInternal
+	case errors.Is(err, errReused):
+		return refused, event.ReasonReused
+	case errors.Is(err, errRefreshExpired):
+		return refused, event.ReasonExpired
+	case errors.Is(err, errRefreshToken):
+		return refused, event.ReasonInvalid
 	case errors.Is(err, ErrRejected):
 		return refused, event.ReasonCredentials
 	case errors.Is(err, ErrThrottled):

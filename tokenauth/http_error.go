@@ -60,6 +60,8 @@ func (c *challenges) errorResponse(err error) *ErrorResponse {
 	switch {
 	case errors.As(err, &reason) && reason.check() == nil:
 		return &ErrorResponse{Status: http.StatusBadRequest, Code: reason.code(), Description: reason.Description, Err: err}
+	case errors.Is(err, errRefreshToken):
+		return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.InvalidGrant, Description: wire.RejectedRefresh, Err: err}
 	case errors.Is(err, ErrRejected):
 		return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.InvalidGrant, Description: wire.RejectedCredentials, Err: err}
 	case errors.Is(err, ErrInvalidClient):

@@ -150,7 +150,8 @@ func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *E
 		// The status for credentials in the query is 400, so the status here is
 		// also 400, not 414 (RFC 9110 §15.5.15).
 		return early(http.StatusBadRequest, wire.QueryTooLong)
-	case queryHas(query, credentialNames...), queryHas(query, inLowerCase(s.options.Parameters)...):
+	case queryHas(query, credentialNames...), queryHas(query, inLowerCase(s.options.Parameters)...),
+		queryHas(query, s.options.Refresh.parameters()...):
 		return early(http.StatusBadRequest, wire.CredentialsInQuery)
 	}
 	return nil

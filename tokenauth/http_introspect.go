@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/rotation"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -46,7 +48,7 @@ func (s *Service) mayIntrospect(request *tokenForm) error {
 
 func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error) {
 	began := time.Now()
-	token, err := s.validate(r.Context(), request.accessToken)
+	token, err := s.introspected(r.Context(), request.accessToken)
 	if err == errPanic { // formHandler reports it
 		return nil, err
 	}
@@ -67,6 +69,24 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 		return inactive, nil
 	}
 	return nil, err
+}
+
+// introspected returns the token of an introspection request. For a refresh token, it
+// expires with that.
+func (s *Service) introspected(ctx context.Context, token string) (*Token, error) {
+	p, ok := s.refresh.parse(token)
+	if !ok {
+		return s.validate(ctx, token)
+	}
+	f, err := s.judge(ctx, p)
+	if err == nil && f.verdict != rotation.Current {
+		err = because(errRefreshToken, errUsed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.token.ExpiresAt = f.token.Refresh.ExpiresAt
+	return f.token, nil
 }
 
 var inactive = []byte(`{"active":false}`)

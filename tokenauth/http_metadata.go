@@ -32,7 +32,7 @@ func (s *Service) metadata(e Endpoints, base string) []byte {
 	body.text("issuer", e.Issuer)
 	body.text("token_endpoint", base+e.Token[0])
 	body.texts("token_endpoint_auth_methods_supported", clientAuthentication)
-	body.texts("grant_types_supported", []string{"password"})
+	body.texts("grant_types_supported", s.grantTypes())
 	body.texts("response_types_supported", nil) // required by RFC 8414; empty without an authorization endpoint
 	if e.Revocation != "" {
 		body.text("revocation_endpoint", base+e.Revocation)

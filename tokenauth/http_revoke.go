@@ -26,15 +26,23 @@ func (s *Service) revocationHandler() http.Handler {
 		if err != nil {
 			return nil, s.observeUnread(r, event.Refused, err)
 		}
-		slot, digest, ok := s.parse(request.accessToken)
-		if !ok {
-			return emptyObject, nil // it cannot be valid
-		}
 		// An app that signs out may close its connection at once, but the
 		// revocation must still finish.
 		ctx, cancel := deadline.Detach(r.Context())
 		defer cancel()
 		e := Event{RemoteAddr: clientAddr(r, &s.options)}
+		if p, ok := s.refresh.parse(request.accessToken); ok {
+			err := s.revokeRefresh(ctx, p, request.client, e)
+			if errors.Is(err, errUnauthorizedClient) {
+				e.ClientID = request.client.ID
+				return nil, s.observeUnread(r, event.Refused, err)
+			}
+			return emptyObject, err
+		}
+		slot, digest, ok := s.parse(request.accessToken)
+		if !ok {
+			return emptyObject, nil // it cannot be valid
+		}
 		if c := request.client; c != nil {
 			e.ClientID = c.ID
 			switch own, err := s.mayRevoke(ctx, c, slot, &digest); {

@@ -12,7 +12,8 @@ import (
 )
 
 // TokenHandler returns the handler of the token endpoint, for the resource
-// owner password credentials grant (RFC 6749 §4.3). The request is a GET or a
+// owner password credentials grant (RFC 6749 §4.3) and, with [Options.Refresh],
+// for refresh tokens (RFC 6749 §6). The request is a GET or a
 // POST with a form-urlencoded body. Its Content-Type may be anything except
 // multipart/form-data.
 //
@@ -31,7 +32,11 @@ func (s *Service) TokenHandler() http.Handler {
 		if err != nil {
 			return nil, s.observeUnread(r, event.SignInRefused, err)
 		}
-		issued, err := s.signIn(r.Context(), request.credentials, request.client.readings...)
+		grant := s.signIn
+		if request.credentials.RefreshToken.Reveal() != "" {
+			grant = s.refreshAs
+		}
+		issued, err := grant(r.Context(), request.credentials, request.client.readings...)
 		if err != nil {
 			return nil, request.client.challenged(s, err)
 		}
@@ -44,7 +49,10 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 	var body jsonObject
 	body.text("access_token", issued.AccessToken.Reveal())
 	body.text("token_type", "bearer")
-	body.number("expires_in", expiresIn(t))
+	body.number("expires_in", s.expiresIn(t))
+	if issued.RefreshToken.Reveal() != "" {
+		body.text("refresh_token", issued.RefreshToken.Reveal())
+	}
 	body.text("userName", p.UserName)
 	body.text("userId", p.UserID)
 	body.text("role", strings.Join(p.Roles, ","))
@@ -57,8 +65,15 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 // expiresIn returns the expires_in of the token response in seconds, as ASP.NET
 // Katana computes it. The time of issue is rounded down to a whole second, so
 // part of the first second has already passed, and expiresIn does not count that
-// second. The result does not depend on how long the storage took.
-func expiresIn(t *Token) int64 { return t.ExpiresAt.Unix() - t.IssuedAt.Unix() - 1 }
+// second. The result does not depend on how long the storage took. Only the
+// repetition of a refresh, which may come much later, counts the time since.
+func (s *Service) expiresIn(t *Token) int64 {
+	from := t.IssuedAt.Unix()
+	if state := t.refreshState(); state.Repeated() {
+		from = max(from, s.options.Now().Unix())
+	}
+	return max(t.ExpiresAt.Unix()-from-1, 0)
+}
 
 func (s *Service) responseAttributes(body *jsonObject, t *Token) {
 	for _, name := range s.options.ResponseAttributes {
@@ -93,7 +108,7 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 		wrongMethod:   wire.TokenMethod,
 		wrongEncoding: wire.SendTokenRequest,
 		required:      "grant_type",
-		known:         slices.Concat(wire.TokenParameters(), s.options.Devices.parameters(), inLowerCase(s.options.Parameters)),
+		known:         slices.Concat(wire.TokenParameters(), s.options.Refresh.parameters(), s.options.Devices.parameters(), inLowerCase(s.options.Parameters)),
 	})
 	if err != nil {
 		return nil, err
@@ -126,17 +141,18 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 	missing := func(description string) (Credentials, *ErrorResponse) {
 		return Credentials{}, f.missing(s, r, description)
 	}
-	switch f.form["grant_type"] {
-	case "password":
-	case "":
+	switch grant := f.form["grant_type"]; {
+	case grant == "password":
+	case grant == "":
 		return missing(wire.GrantTypeMissing)
-	default:
-		return Credentials{}, &ErrorResponse{
-			Status:      http.StatusBadRequest,
-			Code:        wire.UnsupportedGrantType,
-			Description: wire.GrantTypeUnknown,
-			Err:         errMalformed,
+	case grant == "refresh_token" && s.refresh != nil:
+		c := s.RequestCredentials(r)
+		if c.RefreshToken = NewSecret(f.form["refresh_token"]); c.RefreshToken.Reveal() == "" {
+			return missing(wire.RefreshMissing)
 		}
+		return c, nil
+	default:
+		return Credentials{}, s.unknownGrant()
 	}
 	username, password := f.form["username"], f.form["password"]
 	// Never combine credentials from the body and the header, because a request
@@ -178,6 +194,21 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 		c.ClientID, c.ClientSecret = f.form["client_id"], NewSecret(f.form["client_secret"])
 	}
 	return c, nil
+}
+
+func (s *Service) unknownGrant() *ErrorResponse {
+	e := &ErrorResponse{Status: http.StatusBadRequest, Code: wire.UnsupportedGrantType, Description: wire.GrantTypeUnknown, Err: errMalformed}
+	if s.refresh != nil {
+		e.Description = wire.GrantTypeNeither
+	}
+	return e
+}
+
+func (s *Service) grantTypes() []string {
+	if s.refresh == nil {
+		return []string{"password"}
+	}
+	return []string{"password", "refresh_token"}
 }
 
 func (s *Service) tokenMethods() []string {

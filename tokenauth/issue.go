@@ -135,10 +135,7 @@ func (s *Service) store(ctx context.Context, p Principal, at destination, after 
 	}
 	slot := slotOf(p.UserID, at.clientID, at.device)
 	accessToken, digest := accesstoken.Mint(s.options.Prefix, slot.bytes())
-	// Responses show whole seconds, so round down. Otherwise a response could
-	// promise more time than remains.
 	now := s.options.Now().UTC()
-	second := now.Truncate(time.Second)
 	t := Token{
 		Slot:       slot,
 		Digest:     digest,
@@ -146,29 +143,45 @@ func (s *Service) store(ctx context.Context, p Principal, at destination, after 
 		Device:     at.device,
 		DeviceName: at.deviceName,
 		Principal:  p.Clone(),
-		IssuedAt:   second,
-		ExpiresAt:  second.Add(lifetime),
-	}
-	if s.options.Devices != nil {
-		// The milliseconds order the devices by their sign-ins.
-		t.IssuedAt = now.Truncate(time.Millisecond)
-		if !t.IssuedAt.After(after) {
-			t.IssuedAt = after.Add(time.Millisecond)
-		}
-		if t.IssuedAt.Equal(second) {
-			// A storage may drop the name of a token without milliseconds
-			// ([Storage.Replace]).
-			t.IssuedAt = second.Add(time.Millisecond)
-		}
+		IssuedAt:   s.issueTime(now, after),
+		ExpiresAt:  now.Truncate(time.Second).Add(lifetime),
 	}
 	if s.options.MaxLifetime != 0 {
 		t.Lifetime = lifetime
+	}
+	issued := IssuedToken{AccessToken: NewSecret(accessToken)}
+	if s.options.Refresh != nil {
+		issued.RefreshToken = s.beginRefresh(&t)
 	}
 	if err := s.replace(ctx, t); err != nil {
 		return IssuedToken{}, unavailable("storing a token", err)
 	}
 	s.warnRunNotCalled(ctx)
-	return IssuedToken{AccessToken: NewSecret(accessToken), Token: t.clone()}, nil
+	issued.Token = t.clone()
+	return issued, nil
+}
+
+// issueTime returns the IssuedAt of a token that is issued now. With
+// [Options.Devices], it is later than the given time.
+//
+// Responses show whole seconds, so it rounds down. Otherwise a response could promise
+// more time than remains.
+func (s *Service) issueTime(now, after time.Time) time.Time {
+	second := now.Truncate(time.Second)
+	if s.options.Devices == nil {
+		return second
+	}
+	// The milliseconds order the devices by their sign-ins.
+	at := now.Truncate(time.Millisecond)
+	if !at.After(after) {
+		at = after.Add(time.Millisecond)
+	}
+	if at.Equal(second) {
+		// A storage may drop the name of a token without milliseconds
+		// ([Storage.Replace]).
+		at = second.Add(time.Millisecond)
+	}
+	return at
 }
 
 // checkDestination returns the lifetime of a token. It returns

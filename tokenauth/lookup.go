@@ -33,9 +33,18 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 			"wrapper", reflect.TypeOf(s).String())
 	default:
 		l.batches = batch.New(timeout, func(ctx context.Context, slots []Slot) ([]Found, error) {
-			return l.findBatch(ctx, finder, slots)
+			return l.findBatch(ctx, finder.FindBatch, slots)
 		})
 	}
+	return l
+}
+
+// newRefreshLookups returns a lookups that finds tokens with their [Token.Refresh].
+func newRefreshLookups(r Refresher, timeout *deadline.Timeout, log *securityLog) *lookups {
+	l := &lookups{timeout: timeout, log: log}
+	l.batches = batch.New(timeout, func(ctx context.Context, slots []Slot) ([]Found, error) {
+		return l.findBatch(ctx, r.FindRefresh, slots)
+	})
 	return l
 }
 
@@ -73,11 +82,11 @@ func (l *lookups) findOne(ctx context.Context, slot Slot) (Token, error) {
 	return l.storage.Find(call, slot)
 }
 
-// findBatch calls [BatchFinder.FindBatch], and returns errPanic if it panics.
+// findBatch calls [BatchFinder.FindBatch] or [Refresher.FindRefresh], and returns errPanic if it panics.
 // It recovers the panic itself, because several requests may be waiting for the
 // call. The call may also run in a goroutine of its own, where none of these
 // requests could recover the panic.
-func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slot) (found []Found, err error) {
+func (l *lookups) findBatch(ctx context.Context, find func(context.Context, []Slot) ([]Found, error), slots []Slot) (found []Found, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = errPanic
@@ -85,9 +94,9 @@ func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slo
 			l.log.panicked(ctx, "the storage", p)
 		}
 	}()
-	found, err = finder.FindBatch(ctx, slots)
+	found, err = find(ctx, slots)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) {
-		err = fmt.Errorf("FindBatch returned ErrNotFound or ErrCorrupt as its own error, but must set it as Found.Err of the slot concerned: %v", err)
+		err = fmt.Errorf("FindBatch or FindRefresh returned ErrNotFound or ErrCorrupt as its own error, but must set it as Found.Err of the slot concerned: %v", err)
 	}
 	return found, err
 }

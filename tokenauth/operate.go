@@ -32,10 +32,11 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	now := s.options.Now().Unix()
 	live := make([]Token, 0, len(tokens))
 	for i := range tokens {
-		if tokens[i].expired(now) {
+		if tokens[i].over(now) {
 			continue
 		}
 		t := tokens[i].clone()
+		t.setSignedIn()
 		if s.uses != nil {
 			t.setLastSeen()
 		} else {

@@ -74,6 +74,11 @@ type Options struct {
 	// same time. Nil means that there is one token for each user and client.
 	Devices *DeviceOptions
 
+	// Refresh makes sign-ins return a refresh token, with which an application stays
+	// signed in without the password. Nil means none: the token endpoint refuses the
+	// grant refresh_token. It cannot be combined with MaxLifetime.
+	Refresh *RefreshOptions
+
 	// Every access token begins with Prefix, so that secret scanners can find
 	// leaked tokens. It has 1 to 16 letters, digits, '-' and '_'. Empty means
 	// "tat_". If you change Prefix, the Service rejects all tokens that it
@@ -349,6 +354,12 @@ func (o *Options) withDefaults() (Options, error) {
 	if len(c.Prefix) > accesstoken.MaxPrefix || strings.ContainsFunc(c.Prefix, notBase64URL) {
 		return c, fmt.Errorf("tokenauth: Options.Prefix is %q, must be 1 to %d letters, digits, '-' and '_'", c.Prefix, accesstoken.MaxPrefix)
 	}
+	if c.Refresh, err = c.Refresh.withDefaults(c.Lifetime, c.Prefix); err != nil {
+		return c, err
+	}
+	if c.Refresh != nil && c.MaxLifetime != 0 {
+		return c, errors.New("tokenauth: Options.Refresh and Options.MaxLifetime are both set, but are two ways to stay signed in: choose one")
+	}
 	if strings.ContainsFunc(c.Realm, notQuotable) {
 		return c, fmt.Errorf("tokenauth: Options.Realm is %q, must be printable ASCII without quotes and backslashes", c.Realm)
 	}
@@ -356,13 +367,13 @@ func (o *Options) withDefaults() (Options, error) {
 		switch {
 		case name == "" || !storable(name):
 			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has the name %q, but a name must be non-empty UTF-8 without NUL", name)
-		case wire.HasMember(wire.TokenResponse(), name):
+		case wire.HasMember(slices.Concat(wire.TokenResponse(), c.Refresh.parameters()), name):
 			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, but every token response has a member of this name; decoders ignore the case of names", name)
 		case wire.HasMember(c.ResponseAttributes[:i], name):
 			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q twice; decoders ignore the case of names", name)
 		}
 	}
-	if err := checkParameters(c.Parameters, slices.Concat(wire.TokenParameters(), c.Devices.parameters())); err != nil {
+	if err := checkParameters(c.Parameters, slices.Concat(wire.TokenParameters(), c.Refresh.parameters(), c.Devices.parameters())); err != nil {
 		return c, err
 	}
 	if c.Throttle, err = c.Throttle.withDefaults(); err != nil {
@@ -385,6 +396,10 @@ func (o *Options) withDefaults() (Options, error) {
 	c.ProxyHeader = http.CanonicalHeaderKey(c.ProxyHeader)
 	return c, nil
 }
+
+// tokensLiveOn reports whether a sign-in can outlive the expiry that one of its tokens
+// had when it was read.
+func (o *Options) tokensLiveOn() bool { return o.MaxLifetime != 0 || o.Refresh != nil }
 
 const (
 	maxNameSize = 256                  // bytes of Options.Name
@@ -413,6 +428,10 @@ func (o Options) clone() Options {
 	if o.Devices != nil {
 		devices := *o.Devices
 		o.Devices = &devices
+	}
+	if o.Refresh != nil {
+		refresh := *o.Refresh
+		o.Refresh = &refresh
 	}
 	return o
 }

@@ -12,9 +12,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
-// Revoke ends an access token. It is idempotent: it returns no error for a
-// token that is malformed, unknown or no longer valid. Revoking an old token
-// never ends the token that replaced it. Once Revoke returns nil, this Service
+// Revoke ends an access token, or the sign-in of a refresh token
+// ([Options.Refresh]). It is idempotent: it returns no error for a
+// token that is malformed, unknown or no longer valid. Revoking an old access token
+// never ends the token that replaced it. Revoking a refresh token that was used
+// before does end its sign-in. Once Revoke returns nil, this Service
 // rejects the token. Other replicas with a cache reject it within
 // [CacheOptions.Lease].
 //
@@ -24,9 +26,12 @@ import (
 //     The stack is logged.
 //
 // After an error the token may still be valid.
-func (s *Service) Revoke(ctx context.Context, accessToken string) error {
+func (s *Service) Revoke(ctx context.Context, token string) error {
 	defer plainPanic()
-	slot, digest, ok := s.parse(accessToken)
+	if p, ok := s.refresh.parse(token); ok {
+		return s.revokeRefresh(ctx, p, nil, Event{})
+	}
+	slot, digest, ok := s.parse(token)
 	if !ok {
 		return nil
 	}
@@ -108,7 +113,7 @@ func (s *Service) revokeOthers(ctx context.Context, userID string, except []Toke
 	s.changed(UserKeyOf(userID)) // the cache may have tokens that ended earlier
 	for i := range tokens {
 		t := &tokens[i]
-		if slices.ContainsFunc(except, func(e Token) bool { return e.Slot == t.Slot && e.Digest == t.Digest }) {
+		if slices.ContainsFunc(except, func(e Token) bool { return t.continues(&e) }) {
 			continue
 		}
 		if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {

@@ -77,6 +77,15 @@ func (e *Event) logLevel() slog.Level {
 			return slog.LevelWarn
 		}
 		return slog.LevelDebug
+	case event.RefreshRefused:
+		if e.Reason == event.ReasonReused {
+			return slog.LevelWarn
+		}
+		return slog.LevelDebug
+	case event.Refreshed:
+		if e.Reason == event.ReasonRepeatedElsewhere {
+			return slog.LevelWarn
+		}
 	case event.Introspected:
 		return slog.LevelDebug
 	}
@@ -85,12 +94,14 @@ func (e *Event) logLevel() slog.Level {
 
 // logMessages are constant, so that a log can be searched for them.
 var logMessages = map[event.Kind]string{
-	event.Issued:        "tokenauth: token issued",
-	event.SignInRefused: "tokenauth: sign-in refused",
-	event.Refused:       "tokenauth: request refused",
-	event.Introspected:  "tokenauth: token introspected",
-	event.Revoked:       "tokenauth: tokens revoked",
-	event.Unavailable:   "tokenauth: request failed",
+	event.Issued:         "tokenauth: token issued",
+	event.SignInRefused:  "tokenauth: sign-in refused",
+	event.Refused:        "tokenauth: request refused",
+	event.Introspected:   "tokenauth: token introspected",
+	event.Revoked:        "tokenauth: tokens revoked",
+	event.Refreshed:      "tokenauth: token refreshed",
+	event.RefreshRefused: "tokenauth: refresh refused",
+	event.Unavailable:    "tokenauth: request failed",
 }
 
 // wants reports whether the event belongs in the log, regardless of the limits.

@@ -27,6 +27,7 @@ type Service struct {
 	places        *presented.Places // from options.Places
 	timeout       deadline.Timeout
 	lookups       *lookups
+	refresh       *refresher   // nil without Options.Refresh
 	clock         *clock.Clock // nil if the host set Options.Now
 	feed          *changeFeed  // nil if the storage is not a Watcher
 	cache         *tokenCache  // nil without Options.Cache
@@ -96,6 +97,12 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	}
 	if err := options.Devices.check(s); err != nil {
 		return nil, err
+	}
+	if err := options.Refresh.check(s, a); err != nil {
+		return nil, err
+	}
+	if options.Refresh != nil {
+		service.refresh = newRefresher(s.(Refresher), service)
 	}
 	if service.uses, err = newUseLog(s, &service.options, &service.timeout, service.allChanged); err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ import (
 //
 // The package storage/storagetest checks these rules. A Storage may also
 // implement the optional abilities [BatchFinder], [Lister], [Purger],
-// [Watcher], [BulkRevoker], [UseRecorder] and [throttle.Storage]. The Service
+// [Watcher], [BulkRevoker], [UseRecorder], [Refresher] and [throttle.Storage]. The Service
 // finds them by type assertion, so a type that wraps a Storage must pass them
 // on. [New] logs a warning if a wrapper hides one of them.
 type Storage interface {
@@ -35,7 +35,8 @@ type Storage interface {
 	// it may drop the name if t has neither a Device nor milliseconds in
 	// IssuedAt, because [Options.Devices] is then off. Concurrent
 	// calls all succeed, and the token of one of them stays. Other slots do not
-	// change.
+	// change. If t.Refresh is nil, the slot may keep the Refresh of the token
+	// before, which then no longer counts.
 	Replace(ctx context.Context, t Token) error
 
 	// Find returns the token in the slot, even if it has expired: the Service
@@ -205,4 +206,27 @@ type UseRecorder interface {
 	// consists of 0xFF bytes, because no user has this key. It works in small
 	// batches and may take a long time.
 	RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error)
+}
+
+// A Refresher is a [Storage] that can keep refresh tokens, for [Options.Refresh].
+// [Storage.Replace] and [Refresher.Refresh] then also store [Token.Refresh], in the
+// same atomic step as the rest of the token.
+//
+// A slot with a Refresh is needed until [Token.ExpiresAt] or [Refresh.ExpiresAt],
+// whichever is later. So a storage that removes expired tokens keeps it until then.
+type Refresher interface {
+	// FindRefresh returns the same as [BatchFinder.FindBatch], with [Token.Refresh].
+	// [Storage.Find] and FindBatch need not return it, and so read less.
+	// [Lister.List] does return it.
+	FindRefresh(ctx context.Context, slots []Slot) ([]Found, error)
+
+	// Refresh makes t the token of its slot in one atomic step, if the slot still
+	// holds the token was, as FindRefresh returned it. It compares the Digest, the
+	// State of Refresh and the Principal's Stamp, all byte by byte. It sets the
+	// Replaced field of the stored token to t.Replaced. It reports whether it
+	// stored t. If the slot holds another token or none, it changes nothing and
+	// returns no error.
+	//
+	// A [Watcher] reports the user to [Invalidator.Invalidate] if the Digest changed.
+	Refresh(ctx context.Context, was, t Token) (stored bool, err error)
 }

@@ -18,7 +18,7 @@ import (
 type streams struct {
 	interval time.Duration // Options.StreamInterval
 	always   bool          // whether to check at each interval also while the feed is alive
-	livesOn  bool          // whether a use may make a token live on
+	livesOn  bool          // whether a use or a refresh may make a token live on
 	timeout  time.Duration // Options.Timeout
 	atOnce   int           // how many tokens to check at a time
 	feed     *changeFeed   // nil if the storage is not a Watcher
@@ -92,7 +92,7 @@ func newStreams(o *Options, f *changeFeed, batches bool) *streams {
 	s := &streams{
 		interval: o.StreamInterval,
 		always:   o.LiveCheck != nil,
-		livesOn:  o.MaxLifetime != 0,
+		livesOn:  o.tokensLiveOn(),
 		timeout:  o.Timeout,
 		atOnce:   streamChecksAlone,
 		feed:     f,

@@ -81,7 +81,7 @@ func (o *streams) stopped() {
 // sweep ends the streams of expired tokens. Most of them a check has ended
 // already. But all checks may be waiting for the storage, or the clock may have
 // been set forwards since the time of the check was computed. A token that may
-// live on ([Options.MaxLifetime]) gets [Options.Timeout] for a check.
+// live on ([Options.MaxLifetime], [Options.Refresh]) gets [Options.Timeout] for a check.
 func (o *streams) sweep(reading time.Time) {
 	now := o.now().Unix()
 	var expired []*streamsToken

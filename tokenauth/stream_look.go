@@ -10,15 +10,15 @@ import (
 // other error leaves that open.
 func (s *Service) lookStreamed(ctx context.Context, t *Token) (now *Token, err error) {
 	expired := t.expired(s.options.Now().Unix())
-	if expired && s.options.MaxLifetime == 0 {
+	if expired && !s.options.tokensLiveOn() {
 		return nil, ErrExpiredToken
 	}
 	err = recoverPanic("checking an open stream", func() (err error) {
-		if now, err = s.read(ctx, t.Slot); err != nil {
+		if now, err = s.readStreamed(ctx, t.Slot); err != nil {
 			return err
 		}
-		if err = now.current(&t.Digest); err != nil {
-			return err
+		if !now.continues(t) {
+			return now.current(&t.Digest)
 		}
 		if now.expired(s.options.Now().Unix()) {
 			return ErrExpiredToken
@@ -29,4 +29,14 @@ func (s *Service) lookStreamed(ctx context.Context, t *Token) (now *Token, err e
 		err = ErrExpiredToken // a failure must not prolong a token
 	}
 	return now, err
+}
+
+// readStreamed returns the token in the slot. With [Options.Refresh], it also has its
+// Refresh, because a stream goes on when its token is refreshed.
+func (s *Service) readStreamed(ctx context.Context, slot Slot) (*Token, error) {
+	if s.refresh == nil {
+		return s.read(ctx, slot)
+	}
+	t, err := s.refresh.lookups.find(ctx, slot)
+	return t, s.loadError(ctx, err)
 }

@@ -124,6 +124,9 @@ type Token struct {
 	// Lifetime is how long the token lives after each use, in whole seconds, if
 	// [Options.MaxLifetime] is set. Otherwise it is zero.
 	Lifetime time.Duration
+	// Refresh describes the refresh token that was issued together with the access
+	// token. It is nil if there is none ([Options.Refresh]).
+	Refresh *Refresh
 	// LastSeen is when the token was last used or issued, accurate to an hour.
 	// Only [Service.Tokens] sets it, and only if the Service records uses
 	// ([UseRecorder]).
@@ -149,6 +152,12 @@ func (t *Token) current(d *Digest) error {
 // expired reports whether the token has expired at a time in Unix seconds.
 func (t *Token) expired(now int64) bool { return now >= t.ExpiresAt.Unix() }
 
+// over reports whether both the token and its refresh token have expired at a time in
+// Unix seconds.
+func (t *Token) over(now int64) bool {
+	return t.expired(now) && (t.refreshState() == nil || now >= t.Refresh.ExpiresAt.Unix())
+}
+
 // setLastSeen sets LastSeen to IssuedAt if no later use was recorded, because a
 // sign-in is a use.
 func (t *Token) setLastSeen() {
@@ -168,6 +177,11 @@ func (t *Token) livesUntil(used int64, longest time.Duration) int64 {
 func (t *Token) clone() Token {
 	c := *t
 	c.Principal = t.Principal.Clone()
+	if t.Refresh != nil {
+		refresh := *t.Refresh
+		refresh.State = bytes.Clone(refresh.State)
+		c.Refresh = &refresh
+	}
 	return c
 }
 
@@ -175,5 +189,8 @@ func (t *Token) clone() Token {
 // The access token itself is stored nowhere, so it cannot be read later.
 type IssuedToken struct {
 	AccessToken Secret
-	Token       Token
+	// RefreshToken is the refresh token that was issued with the access token, or
+	// empty without [Options.Refresh].
+	RefreshToken Secret
+	Token        Token
 }

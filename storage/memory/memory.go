@@ -14,8 +14,8 @@ import (
 )
 
 // Store is a [tokenauth.Storage] in memory. It is also a [tokenauth.Lister],
-// [tokenauth.Purger], [tokenauth.BulkRevoker], [tokenauth.UseRecorder] and
-// [tokenauth.Watcher]. The zero value is empty and ready to use. It must not be
+// [tokenauth.Purger], [tokenauth.BulkRevoker], [tokenauth.UseRecorder],
+// [tokenauth.Refresher] and [tokenauth.Watcher]. The zero value is empty and ready to use. It must not be
 // copied after first use. It is safe for concurrent use.
 //
 // Only [Store.Watch] blocks. [Store.Find] may return [tokenauth.ErrNotFound].
@@ -43,6 +43,7 @@ var (
 
 	_ tokenauth.BulkRevoker = (*Store)(nil)
 	_ tokenauth.UseRecorder = (*Store)(nil)
+	_ tokenauth.Refresher   = (*Store)(nil)
 )
 
 // reservedUser is the user key that consists of 0xFF bytes.
@@ -129,6 +130,44 @@ func (s *Store) RevokeAll(ctx context.Context) error {
 	return err
 }
 
+// FindRefresh implements [tokenauth.Refresher].
+func (s *Store) FindRefresh(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	found := make([]tokenauth.Found, len(slots))
+	for i, slot := range slots {
+		found[i].Token, found[i].Err = s.Find(ctx, slot)
+	}
+	return found, nil
+}
+
+// Refresh implements [tokenauth.Refresher].
+func (s *Store) Refresh(_ context.Context, was, t tokenauth.Token) (stored bool, err error) {
+	stored = s.shard(t.Slot.User).refresh(&was, t)
+	if stored && was.Digest != t.Digest {
+		s.feeds.changed(t.Slot.User)
+	}
+	return stored, nil
+}
+
+func (sh *shard) refresh(was *tokenauth.Token, t tokenauth.Token) (stored bool) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	tokens := sh.users[t.Slot.User]
+	i := indexOf(tokens, t.Slot)
+	if i < 0 {
+		return false
+	}
+	now := &tokens[i]
+	if now.Digest != was.Digest || now.Principal.Stamp != was.Principal.Stamp || now.Refresh == nil || !bytes.Equal(now.Refresh.State, was.Refresh.State) {
+		return false
+	}
+	t.LastSeen = time.Time{}
+	if now.Digest == t.Digest {
+		t.LastSeen = now.LastSeen
+	}
+	*now = t
+	return true
+}
+
 // RecordUses implements [tokenauth.UseRecorder].
 func (s *Store) RecordUses(_ context.Context, uses []tokenauth.Use) error {
 	for i := range uses {
@@ -163,7 +202,9 @@ func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64
 
 // Purge implements [tokenauth.Purger]. It locks one of 64 shards at a time.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
-	return s.sweep(ctx, func(t *tokenauth.Token) bool { return t.ExpiresAt.Before(expiredBefore) }, func(tokenauth.UserKey) {})
+	return s.sweep(ctx, func(t *tokenauth.Token) bool {
+		return t.ExpiresAt.Before(expiredBefore) && (t.Refresh == nil || t.Refresh.ExpiresAt.Before(expiredBefore))
+	}, func(tokenauth.UserKey) {})
 }
 
 // sweep removes all tokens, of any user, for which the predicate returns true.

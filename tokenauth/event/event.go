@@ -32,13 +32,19 @@ const (
 	// [ReasonClient] or [ReasonAll] it revoked all tokens of a user, of a client
 	// or in the storage, if there were any.
 	Revoked
+	// Refreshed: the Service issued a new pair of tokens for a refresh token. With
+	// [ReasonRepeated] or [ReasonRepeatedElsewhere], it returned the current pair to
+	// a client that repeated its refresh.
+	Refreshed
+	// RefreshRefused: the Service refused a refresh token. The [Reason] says why.
+	RefreshRefused
 	// Unavailable: the Service could not do its work, for example because the
 	// storage or a user look-up failed. [ReasonBusy], [ReasonCanceled] and
 	// [ReasonInternal] refine it. Event.Err has the cause.
 	Unavailable
 )
 
-var kinds = [...]string{"unknown", "issued", "sign_in_refused", "validated", "refused", "introspected", "revoked", "unavailable"}
+var kinds = [...]string{"unknown", "issued", "sign_in_refused", "validated", "refused", "introspected", "revoked", "refreshed", "refresh_refused", "unavailable"}
 
 // String returns the name of the kind, such as "sign_in_refused", or "unknown".
 func (k Kind) String() string {
@@ -98,6 +104,17 @@ const (
 	// devices than Options.Devices allows, so the Service revoked the token that
 	// was used longest ago.
 	ReasonDevices Reason = "devices"
+	// ReasonRepeated, only for a [Refreshed] event: the client repeated a refresh
+	// within RefreshOptions.Grace.
+	ReasonRepeated Reason = "repeated"
+	// ReasonRepeatedElsewhere, only for a [Refreshed] event: as ReasonRepeated, but
+	// from another address than the first time. A client may have changed its
+	// network. If not, somebody has a copy of its refresh token.
+	ReasonRepeatedElsewhere Reason = "repeated_elsewhere"
+	// ReasonReused: a refresh token was used again after RefreshOptions.Grace, so
+	// somebody has a copy. The Service ended the sign-in, which is a [Revoked] event
+	// with the same Reason.
+	ReasonReused Reason = "reused"
 	// ReasonFallback, only for a [Validated] event: Options.Fallback
 	// authenticated the request.
 	ReasonFallback Reason = "fallback"

@@ -35,16 +35,29 @@ const (
 // Mint returns a new access token for the slot, and its digest. The prefix has
 // at most [MaxPrefix] bytes.
 func Mint(prefix string, slot [32]byte) (accessToken string, digest [sha256.Size]byte) {
+	var secret [32]byte
+	rand.Read(secret[:]) // never returns an error
+	return Make(prefix, slot, secret)
+}
+
+// Make returns the access token for the slot that has the secret, and its digest.
+func Make(prefix string, slot, secret [32]byte) (accessToken string, digest [sha256.Size]byte) {
 	var body [bodySize]byte
 	body[0] = version
 	copy(body[slotAt:], slot[:])
-	rand.Read(body[secretAt:checksumAt]) // never returns an error
-	sum := crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, body[:checksumAt])
-	binary.BigEndian.PutUint32(body[checksumAt:], sum)
+	copy(body[secretAt:], secret[:])
+	return seal(prefix, body[:])
+}
 
-	text := make([]byte, 0, MaxPrefix+bodyLength)
+// seal sets the checksum at the end of a body. It returns the token with this
+// body, and its digest.
+func seal(prefix string, body []byte) (token string, digest [sha256.Size]byte) {
+	rest := len(body) - crc32.Size
+	sum := crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, body[:rest])
+	binary.BigEndian.PutUint32(body[rest:], sum)
+	text := make([]byte, 0, MaxPrefix+base64.RawURLEncoding.EncodedLen(len(body)))
 	text = append(text, prefix...)
-	text = base64.RawURLEncoding.AppendEncode(text, body[:])
+	text = base64.RawURLEncoding.AppendEncode(text, body)
 	return string(text), sha256.Sum256(text)
 }
 

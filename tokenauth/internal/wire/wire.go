@@ -24,6 +24,7 @@ const (
 // endpoints.
 const (
 	RejectedCredentials = "The user name or password is incorrect."
+	RejectedRefresh     = "The refresh token is not valid."
 	RejectedClient      = "The client is unknown, or its secret is wrong."
 	Throttled           = "Too many failed sign-ins. Try again later."
 	Unavailable         = "The server is temporarily unable to handle the request. Try again later."
@@ -31,10 +32,12 @@ const (
 
 	GrantTypeMissing = "The parameter grant_type is missing."
 	GrantTypeUnknown = "The grant type must be password."
+	GrantTypeNeither = "The grant type must be password or refresh_token."
 	UserNameMissing  = "The parameter username is missing."
 	UserNameTooLong  = "The parameter username has more than 256 bytes."
 	UserNameControls = "The parameter username has control characters."
 	PasswordMissing  = "The parameter password is missing."
+	RefreshMissing   = "The parameter refresh_token is missing."
 	TokenMissing     = "The parameter token is missing."
 
 	SendTokenRequest = "Send the parameters urlencoded in the body: grant_type=password&username=...&password=..."

@@ -1,0 +1,71 @@
+package accesstoken
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// A Refresh is the content of a refresh token, which is
+// prefix + base64url(version ‖ slot ‖ family ‖ secret ‖ checksum). The 87 bytes in
+// parentheses become 116 characters. A refresh token is longer than an access
+// token, so neither is taken for the other, even if their prefixes are the same.
+type Refresh struct {
+	// Slot is the slot of the access token beside which it is stored.
+	Slot [32]byte
+	// Family is a secret that all refresh tokens of a sign-in share. It proves that
+	// a refresh token which is no longer stored was issued.
+	Family [18]byte
+	// Secret is different in each refresh token.
+	Secret [32]byte
+}
+
+const (
+	familyAt          = slotAt + 32
+	refreshSecretAt   = familyAt + len(Refresh{}.Family)
+	refreshChecksumAt = refreshSecretAt + 32
+	refreshSize       = refreshChecksumAt + crc32.Size
+	refreshLength     = refreshSize / 3 * 4
+)
+
+// NewFamily returns the refresh token of a new sign-in.
+func NewFamily(slot [32]byte) (r Refresh) {
+	r.Slot = slot
+	rand.Read(r.Family[:]) // never returns an error
+	rand.Read(r.Secret[:])
+	return r
+}
+
+// Make returns the refresh token with this content, and its digest. The prefix has
+// at most [MaxPrefix] bytes.
+func (r *Refresh) Make(prefix string) (refreshToken string, digest [sha256.Size]byte) {
+	var body [refreshSize]byte
+	body[0] = version
+	copy(body[slotAt:], r.Slot[:])
+	copy(body[familyAt:], r.Family[:])
+	copy(body[refreshSecretAt:], r.Secret[:])
+	return seal(prefix, body[:])
+}
+
+// ParseRefresh returns the content of a refresh token, and its digest. It reports
+// false for a string that [Refresh.Make] cannot have returned with this prefix.
+func ParseRefresh(prefix, refreshToken string) (r Refresh, digest [sha256.Size]byte, ok bool) {
+	if len(refreshToken) != len(prefix)+refreshLength || refreshToken[:len(prefix)] != prefix {
+		return r, digest, false
+	}
+	// The decoder skips line breaks, so check the number of decoded bytes, too.
+	body, err := base64.RawURLEncoding.DecodeString(refreshToken[len(prefix):])
+	if err != nil || len(body) != refreshSize || body[0] != version {
+		return r, digest, false
+	}
+	sum := crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, body[:refreshChecksumAt])
+	if binary.BigEndian.Uint32(body[refreshChecksumAt:]) != sum {
+		return r, digest, false
+	}
+	copy(r.Slot[:], body[slotAt:])
+	copy(r.Family[:], body[familyAt:])
+	copy(r.Secret[:], body[refreshSecretAt:])
+	return r, sha256.Sum256([]byte(refreshToken)), true
+}
