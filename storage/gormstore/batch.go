@@ -22,7 +22,7 @@ func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokena
 	found := make([]tokenauth.Found, len(slots))
 	at := 0
 	for batch := range slices.Chunk(slots, maxBatch) {
-		if err := s.readBatch(ctx, batch, found[at:]); err != nil {
+		if err := s.readBatch(ctx, s.findBatch, batch, found[at:]); err != nil {
 			return nil, err
 		}
 		at += len(batch)
@@ -34,17 +34,21 @@ func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokena
 // done so after a context was canceled.
 var errOtherRow = errors.New("gormstore: the driver returned a row that this query did not ask for (some drivers return rows of an earlier, canceled query)")
 
-// readBatch finds the tokens in slots with one statement, and stores the result for
-// slots[i] in found[i].
-func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) error {
+// readBatch finds the tokens in slots with one statement, s.findBatch or s.findRefresh,
+// and stores the result for slots[i] in found[i].
+func (s *Store) readBatch(ctx context.Context, b batchStatement, slots []tokenauth.Slot, found []tokenauth.Found) error {
 	for i := range slots {
 		found[i].Err = tokenauth.ErrNotFound
 	}
 	r := tokenRows.Get().(*tokenRow)
 	defer r.free()
-	find, args := s.batch(s.findBatch, slots)
+	columns := r.indexed
+	if b == s.findRefresh {
+		columns = r.indexedRefreshed
+	}
+	find, args := s.batch(b, slots)
 	return find.queryRows(ctx, func(scan func(...any) error) error {
-		t, err := r.readIndexed(scan)
+		t, err := r.readIndexed(scan, columns)
 		if r.index < 0 || r.index >= len(slots) || err == nil && t.Slot != slots[r.index] {
 			return errOtherRow
 		}

@@ -14,12 +14,15 @@ type dialect struct {
 	// the continuation of overwrite, if the INSERT also writes the columns that version
 	// 6 of the schema added
 	overwriteDevice string
-	ignore          string // the conflict clause of an INSERT into users, which keeps an existing row
-	share           string // a clause that makes a read wait for transactions that changed the row
-	primary         string // an extra condition that makes a read fail at a standby
-	update          string // a clause that makes a read lock its rows
-	position        string // a function: the position of its second argument in the first, or 0
-	lock            string // a statement that locks counters before they are read; may be ""
+	// the continuation of overwriteDevice, if the INSERT also writes the columns that
+	// version 7 of the schema added
+	overwriteRefresh string
+	ignore           string // the conflict clause of an INSERT into users, which keeps an existing row
+	share            string // a clause that makes a read wait for transactions that changed the row
+	primary          string // an extra condition that makes a read fail at a standby
+	update           string // a clause that makes a read lock its rows
+	position         string // a function: the position of its second argument in the first, or 0
+	lock             string // a statement that locks counters before they are read; may be ""
 	// the beginning and the end of an INSERT that leaves an existing row as it is
 	// and does not count it among the affected rows
 	insertIgnore, onConflict string
@@ -68,6 +71,11 @@ const overwriteDevice = `,
 	device = excluded.device, device_name = CASE WHEN excluded.device_name = '' THEN t.device_name ELSE excluded.device_name END,
 	issued_ms = excluded.issued_ms, lifetime = excluded.lifetime`
 
+// overwriteRefresh continues overwriteDevice for a token with a refresh token. For any
+// other token these columns stay as they are: they count only for the digest that they
+// contain.
+const overwriteRefresh = `, refresh = excluded.refresh, refresh_expires_at = excluded.refresh_expires_at`
+
 // onPrimary is a condition that makes a read fail at a standby, where ended tokens
 // may still exist. A check in [New] would not be enough, because it would cover only
 // one connection. Other connections may lead to another server, now or after a
@@ -115,7 +123,7 @@ var dialects = map[string]dialect{
 		// itself, and services behind a proxy that pools transactions can turn that
 		// off.
 		prepare:   false,
-		overwrite: overwrite, overwriteDevice: overwriteDevice,
+		overwrite: overwrite, overwriteDevice: overwriteDevice, overwriteRefresh: overwriteRefresh,
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
@@ -146,10 +154,11 @@ var dialects = map[string]dialect{
 		overwriteDevice: `,
 			device = VALUES(device), device_name = IF(VALUES(device_name) = '', device_name, VALUES(device_name)),
 			issued_ms = VALUES(issued_ms), lifetime = VALUES(lifetime)`,
-		ignore:   ` ON DUPLICATE KEY UPDATE id = id`,
-		share:    ` LOCK IN SHARE MODE`,
-		update:   unlimited + ` FOR UPDATE`,
-		position: `instr`,
+		overwriteRefresh: `, refresh = VALUES(refresh), refresh_expires_at = VALUES(refresh_expires_at)`,
+		ignore:           ` ON DUPLICATE KEY UPDATE id = id`,
+		share:            ` LOCK IN SHARE MODE`,
+		update:           unlimited + ` FOR UPDATE`,
+		position:         `instr`,
 		// INSERT IGNORE replaces ON DUPLICATE KEY here, because with ON DUPLICATE KEY
 		// the number of affected rows would depend on clientFoundRows in the DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
@@ -178,7 +187,7 @@ var dialects = map[string]dialect{
 		folder:    "sqlite",
 		aliases:   true,
 		prepare:   true,
-		overwrite: overwrite, overwriteDevice: overwriteDevice,
+		overwrite: overwrite, overwriteDevice: overwriteDevice, overwriteRefresh: overwriteRefresh,
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,

@@ -76,15 +76,16 @@ import (
 
 // A Store is a [tokenauth.Storage] in a SQL database. It also implements
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
-// [tokenauth.BulkRevoker], [tokenauth.UseRecorder] and throttle.Storage. It is safe for
-// concurrent use. Any number of processes may use one database.
+// [tokenauth.BulkRevoker], [tokenauth.UseRecorder], [tokenauth.Refresher] and
+// throttle.Storage. It is safe for concurrent use. Any number of processes may use one database.
 type Store struct {
 	*database
 	tx    *gorm.DB // the caller's transaction, or nil
 	users *Users
 
-	replace, replaceAllColumns, find, list, revoke, revokeUser *statement
-	findBatch, findUses                                        batchStatement
+	replace, replaceAllColumns, replaceWithRefresh, refresh *statement
+	find, list, revoke, revokeUser                          *statement
+	findBatch, findUses, findRefresh                        batchStatement
 }
 
 var (
@@ -94,6 +95,7 @@ var (
 	_ tokenauth.Purger      = (*Store)(nil)
 	_ tokenauth.BulkRevoker = (*Store)(nil)
 	_ tokenauth.UseRecorder = (*Store)(nil)
+	_ tokenauth.Refresher   = (*Store)(nil)
 )
 
 // New returns a [Store] in the database db. A nil o selects the defaults. New checks
@@ -141,12 +143,19 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		replaceAllColumns: d.statement(`INSERT INTO tokenauth_tokens AS t
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms, lifetime)
 			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite + d.dialect.overwriteDevice),
-		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
-		findBatch:  d.batchStatement("tokenauth_tokens", tokenColumns),
-		findUses:   d.batchStatement("tokenauth_uses", useColumns),
-		list:       users.list,
-		revoke:     d.statement(deleteToken),
-		revokeUser: d.statement(deleteTokensOfUser + d.dialect.unlimited),
+		replaceWithRefresh: d.statement(`INSERT INTO tokenauth_tokens AS t
+			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms, lifetime, refresh, refresh_expires_at)
+			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite + d.dialect.overwriteDevice + d.dialect.overwriteRefresh),
+		refresh: d.statement(`UPDATE tokenauth_tokens SET digest = ?, replaced = ?, issued_at = ?, expires_at = ?, user_name = ?, roles = ?, attributes = ?, stamp = ?,
+			issued_ms = ?, refresh = ?, refresh_expires_at = ?
+			WHERE user_key = ? AND client_key = ? AND digest = ? AND refresh = ? AND stamp = ?`),
+		find:        d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
+		findBatch:   d.batchStatement("tokenauth_tokens", tokenColumns),
+		findUses:    d.batchStatement("tokenauth_uses", useColumns),
+		findRefresh: d.batchStatement("tokenauth_tokens", refreshColumns),
+		list:        users.list,
+		revoke:      d.statement(deleteToken),
+		revokeUser:  d.statement(deleteTokensOfUser + d.dialect.unlimited),
 	}, nil
 }
 
@@ -174,6 +183,15 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 			return err
 		}
 		replace, args = s.replaceAllColumns, append(args, t.Device, t.DeviceName, issuedMS, int64(t.Lifetime/time.Second))
+	}
+	if t.Refresh != nil {
+		if replace == s.replace {
+			args = append(args, "", "", 0, 0)
+		}
+		if err := s.dialect.fits("the state of the refresh token", string(t.Refresh.State), 512); err != nil {
+			return err
+		}
+		replace, args = s.replaceWithRefresh, append(args, t.Refresh.State, t.Refresh.ExpiresAt.Unix())
 	}
 	_, err = replace.exec(ctx, args...)
 	return err

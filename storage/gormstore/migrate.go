@@ -23,7 +23,7 @@ import (
 var Migrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 6
+const schemaVersion = 7
 
 // Migrate creates the tables, or updates them to the schema that this version of the
 // package needs. If [Options.Feed] is set, it also installs the trigger for

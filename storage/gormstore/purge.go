@@ -20,7 +20,7 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 		expiredBefore = now
 	}
 	own := s.session()
-	removed, err = own.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "expires_at < ?", []any{expiredBefore.Unix()}})
+	removed, err = own.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "expires_at < ? AND refresh_expires_at < ?", []any{expiredBefore.Unix(), expiredBefore.Unix()}})
 	if err != nil {
 		return removed, err
 	}

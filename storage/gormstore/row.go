@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -17,6 +18,9 @@ import (
 // tokenColumns are the columns that a tokenRow scans, in this order.
 const tokenColumns = `user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms, lifetime`
 
+// refreshColumns are the columns of tokenColumns and of the refresh token.
+const refreshColumns = tokenColumns + `, refresh, refresh_expires_at`
+
 // useColumns are the columns of a recorded use.
 const useColumns = `user_key, client_key, digest, used_at`
 
@@ -31,12 +35,16 @@ type tokenRow struct {
 	issued, expires, issuedMS, lifetime        int64
 	clientID, userID, userName, roles, stamp   string
 	device, deviceName                         string
+	refresh                                    sql.RawBytes
+	refreshExpires                             int64
 
 	index   int           // in a batch, the index of the row's slot
 	used    sql.NullInt64 // in a list, when the token was last used
 	columns []any         // pointers to the fields, in the order of tokenColumns
 	indexed []any         // a pointer to index, followed by columns
-	listed  []any         // columns, followed by a pointer to used
+	listed  []any         // pointers in the order of refreshColumns, followed by one to used
+
+	refreshed, indexedRefreshed []any // as columns and indexed, in the order of refreshColumns
 }
 
 var tokenRows = sync.Pool{New: func() any {
@@ -47,14 +55,16 @@ var tokenRows = sync.Pool{New: func() any {
 		&r.device, &r.deviceName, &r.issuedMS, &r.lifetime,
 	}
 	r.indexed = append([]any{&r.index}, r.columns...)
-	r.listed = append(slices.Clone(r.columns), &r.used)
+	r.refreshed = append(slices.Clone(r.columns), &r.refresh, &r.refreshExpires)
+	r.indexedRefreshed = append([]any{&r.index}, r.refreshed...)
+	r.listed = append(slices.Clone(r.refreshed), &r.used)
 	return r
 }}
 
 // free clears r and returns it to the pool. Clearing r ensures that a driver that
 // leaves a field unset cannot expose an earlier token's value.
 func (r *tokenRow) free() {
-	*r = tokenRow{columns: r.columns, indexed: r.indexed, listed: r.listed}
+	*r = tokenRow{columns: r.columns, indexed: r.indexed, listed: r.listed, refreshed: r.refreshed, indexedRefreshed: r.indexedRefreshed}
 	tokenRows.Put(r)
 }
 
@@ -63,11 +73,12 @@ func (r *tokenRow) read(scan func(...any) error) (tokenauth.Token, error) {
 	return r.readTo(scan, r.columns)
 }
 
-// readIndexed is like read, but scans a row of a batch. It also sets r.index; if the
-// index cannot be scanned, r.index is -1.
-func (r *tokenRow) readIndexed(scan func(...any) error) (tokenauth.Token, error) {
+// readIndexed is like read, but scans a row of a batch into columns, which are
+// r.indexed or r.indexedRefreshed. It also sets r.index; if the index cannot be
+// scanned, r.index is -1.
+func (r *tokenRow) readIndexed(scan func(...any) error, columns []any) (tokenauth.Token, error) {
 	r.index = -1
-	return r.readTo(scan, r.indexed)
+	return r.readTo(scan, columns)
 }
 
 func (r *tokenRow) readTo(scan func(...any) error, columns []any) (tokenauth.Token, error) {
@@ -117,6 +128,9 @@ func (r *tokenRow) token() (t tokenauth.Token, err error) {
 	lifetime := max(0, min(r.lifetime, r.expires-r.issued))
 	if t.Lifetime = time.Duration(lifetime) * time.Second; t.Lifetime/time.Second != time.Duration(lifetime) {
 		return tokenauth.Token{}, fmt.Errorf("%w: lifetime is %d seconds, which is too long", tokenauth.ErrCorrupt, lifetime)
+	}
+	if len(r.refresh) > 0 {
+		t.Refresh = &tokenauth.Refresh{ExpiresAt: time.Unix(r.refreshExpires, 0).UTC(), State: bytes.Clone(r.refresh)}
 	}
 	t.Principal = tokenauth.Principal{UserID: r.userID, UserName: r.userName, Stamp: r.stamp}
 	if err := decode(r.roles, r.attributes, &t.Principal.Roles, &t.Principal.Attributes); err != nil {

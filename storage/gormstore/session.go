@@ -27,7 +27,7 @@ const (
 
 // selectTokensOfUser selects a user's tokens, and when each was last used. A row of
 // tokenauth_uses counts only if it is about the token that the slot holds now.
-var selectTokensOfUser = `SELECT t.` + strings.ReplaceAll(tokenColumns, ", ", ", t.") + `, u.used_at FROM tokenauth_tokens t
+var selectTokensOfUser = `SELECT t.` + strings.ReplaceAll(refreshColumns, ", ", ", t.") + `, u.used_at FROM tokenauth_tokens t
 	LEFT JOIN tokenauth_uses u ON u.user_key = t.user_key AND u.client_key = t.client_key AND u.digest = t.digest WHERE t.user_key = ?`
 
 // A session runs statements of [Users], [Clients] and [Store]. It runs them in the

@@ -135,6 +135,18 @@ func (u *Users) LiveCheck(ctx context.Context, t tokenauth.Token) error {
 	return u.check(ctx, t.Principal, "")
 }
 
+// Reload implements [tokenauth.Reloader], for [tokenauth.Options.Refresh].
+func (u *Users) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	account, err := u.accountOf(ctx, p.UserID, "")
+	if errors.Is(err, tokenauth.ErrNotFound) {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	if err != nil {
+		return tokenauth.Principal{}, err
+	}
+	return account.Reload(p)
+}
+
 func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) error {
 	account, err := u.accountOf(ctx, p.UserID, lock)
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {

@@ -31,7 +31,7 @@ func (s *Store) WithTx(tx *gorm.DB) *Store {
 	c := *s
 	c.tx, c.users = tx, s.users.WithTx(tx)
 	for _, q := range []**statement{
-		&c.replace, &c.replaceAllColumns, &c.find, &c.list, &c.revoke, &c.revokeUser,
+		&c.replace, &c.replaceAllColumns, &c.replaceWithRefresh, &c.refresh, &c.find, &c.list, &c.revoke, &c.revokeUser,
 		&c.findBatch.small, &c.findBatch.large, &c.findUses.small, &c.findUses.large,
 	} {
 		*q = &statement{text: (*q).text, tries: 1, pool: pool}

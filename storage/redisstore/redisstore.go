@@ -220,6 +220,7 @@ var (
 	_ tokenauth.Storage     = (*Store)(nil)
 	_ tokenauth.BatchFinder = (*Store)(nil)
 	_ tokenauth.Lister      = (*Store)(nil)
+	_ tokenauth.Refresher   = (*Store)(nil)
 )
 
 // New returns a [Store] that uses the client. The options may be nil. New does

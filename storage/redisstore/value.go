@@ -51,7 +51,11 @@ func decode(value []byte) (t tokenauth.Token, err error) {
 // token's own times, so the service's clock and Redis's clock may differ.
 func keptFor(t *tokenauth.Token) int64 {
 	const grace = 24 * 60 * 60
-	return max(t.ExpiresAt.Unix()-t.IssuedAt.Unix(), 0) + grace
+	expires := t.ExpiresAt
+	if t.Refresh != nil && t.Refresh.ExpiresAt.After(expires) {
+		expires = t.Refresh.ExpiresAt
+	}
+	return max(expires.Unix()-t.IssuedAt.Unix(), 0) + grace
 }
 
 // replaceScript stores a token in the user's hash KEYS[1]. ARGV holds the field
@@ -78,7 +82,7 @@ if old and #old >= 64 then
 	if replaced == ARGV[2] then
 		replaced = string.sub(old, 33, 64)
 	end
-	if string.byte(rest) == 2 and string.byte(rest, -1) == 0 and string.byte(old, 65) == 2 then
+	if string.byte(rest) >= 2 and string.byte(rest, -1) == 0 and string.byte(old, 65) >= 2 then
 		local size = string.byte(old, -1)
 		if size < 128 and string.byte(old, -2 - size) == size then
 			rest = string.sub(rest, 1, -3) .. string.sub(old, -2 - size)

@@ -441,6 +441,20 @@ func (u *Authenticator) Recheck(ctx context.Context, p tokenauth.Principal) erro
 	return nil
 }
 
+// Reload implements [tokenauth.Reloader], for [tokenauth.Options.Refresh]. It returns
+// the errors of [Authenticator.Recheck], but a change of the roles alone is no reason
+// to reject: the principal then has the new ones.
+func (u *Authenticator) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	account, err := u.find(ctx, p.UserName)
+	switch {
+	case errors.Is(err, tokenauth.ErrNotFound), err == nil && account.UserID != p.UserID:
+		return tokenauth.Principal{}, errLost
+	case err != nil:
+		return tokenauth.Principal{}, err
+	}
+	return account.Reload(p)
+}
+
 func (u *Authenticator) find(ctx context.Context, userName string) (Account, error) {
 	call, cancel, err := u.timeout.Call(ctx)
 	if err != nil {
@@ -484,15 +498,29 @@ func (a *Account) StillValid(p tokenauth.Principal) bool {
 	return !a.Disabled && a.UserID == p.UserID && a.stamp() == p.Stamp
 }
 
+// Reload returns the account's principal if the account may still sign in and only its
+// roles, attributes or Row have changed since p was made from it. Otherwise it returns
+// [tokenauth.ErrRejected]. It is for a [tokenauth.Reloader] of a host that looks up
+// accounts itself, for example by ID.
+func (a *Account) Reload(p tokenauth.Principal) (tokenauth.Principal, error) {
+	if a.Disabled || a.UserID != p.UserID || a.stampWith(p.Roles) != p.Stamp {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return a.Principal(), nil
+}
+
 // stamp returns a digest of the fields whose changes end the user's tokens. The
 // digest becomes the [tokenauth.Principal.Stamp].
-func (a *Account) stamp() string {
+func (a *Account) stamp() string { return a.stampWith(a.Roles) }
+
+// stampWith returns the stamp that the account would have with the given roles.
+func (a *Account) stampWith(roles []string) string {
 	change := a.Stamp
 	if change == "" {
 		change = a.PasswordHash
 	}
 	h := sha256.New()
-	for _, field := range append([]string{a.UserID, a.UserName, change}, slices.Sorted(slices.Values(a.Roles))...) {
+	for _, field := range append([]string{a.UserID, a.UserName, change}, slices.Sorted(slices.Values(roles))...) {
 		var length [8]byte
 		binary.BigEndian.PutUint64(length[:], uint64(len(field)))
 		h.Write(length[:])

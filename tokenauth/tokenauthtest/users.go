@@ -58,6 +58,18 @@ func (u *Users) Authenticate(_ context.Context, c tokenauth.Credentials) (tokena
 	return found.principal.Clone(), nil
 }
 
+// Reload implements [tokenauth.Reloader]. It returns [tokenauth.ErrRejected] as Recheck
+// does.
+func (u *Users) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	found, ok := u.byName[p.UserName]
+	if !ok || found.principal.UserID != p.UserID || found.principal.Stamp != p.Stamp {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return found.principal.Clone(), nil
+}
+
 // Recheck implements [tokenauth.Rechecker]. It returns [tokenauth.ErrRejected] if
 // the user was removed, or now has another UserID or Stamp.
 func (u *Users) Recheck(_ context.Context, p tokenauth.Principal) error {

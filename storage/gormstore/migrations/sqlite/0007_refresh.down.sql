@@ -1,0 +1,6 @@
+-- Refresh tokens end here. Access tokens stay valid until they expire.
+ALTER TABLE tokenauth_tokens DROP COLUMN refresh;
+
+ALTER TABLE tokenauth_tokens DROP COLUMN refresh_expires_at;
+
+DELETE FROM tokenauth_schema WHERE version = 7;
