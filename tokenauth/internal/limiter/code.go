@@ -46,7 +46,7 @@ func (a *Attempt) CountCode(ctx context.Context, parameter string) error {
 		code.counters = l.Shared
 	}
 	wait, err := a.countCode(ctx, code, first, 1)
-	if err != nil && code.counters == l.Shared && !deadline.Ended(ctx) {
+	if err != nil && l.shares(code.counters) && !deadline.Ended(ctx) {
 		l.report(err)
 		code.counters = l.local
 		wait, err = a.countCode(ctx, code, first, l.Replicas)
