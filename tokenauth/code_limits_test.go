@@ -351,6 +351,41 @@ func TestCodesWhileTheStorageIsDown(t *testing.T) {
 	})
 }
 
+// The same applies while the storage of the counters hangs. The Authenticator may
+// limit its time, as password.Options.Check does: enough is left to verify the
+// code.
+func TestCodesWhileTheStorageHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := newCodeTest(t, storage, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		d.then = func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			p, err := d.checkCode(ctx, c)
+			if ctx.Err() != nil {
+				t.Errorf("no time is left to verify a code: %v", ctx.Err())
+			}
+			return p, err
+		}
+		d.expectCode(here, "123456", "in")
+		storage.hangs = true
+		for range 5 {
+			d.expectCode(here, "1", "mfa_invalid")
+		}
+		// Each sign-in takes longer than the first waits.
+		guess(t, []*codeTest{d}, 5)
+		if wait, throttled := waitOf(d.code(here, "123456")); !throttled || wait > 32*time.Second {
+			t.Errorf("after ten wrong codes: a wait of %v, want at most 32s", wait)
+		}
+		time.Sleep(32 * time.Second)
+		d.expectCode(here, "123456", "in")
+		for range 5 { // the right code ended the wrong codes in a row
+			d.expectCode(here, "1", "mfa_invalid")
+		}
+	})
+}
+
 // With InsecureOff no code is limited, and the rules of the response stay.
 func TestCodesWithoutAThrottle(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,11 @@ func (a *Attempt) CountCode(ctx context.Context, parameter string) error {
 	if l.Shared != nil {
 		code.counters = l.Shared
 	}
-	wait, err := a.countCode(ctx, code, first, 1)
+	// The caller's time includes that for verifying the code. If Shared hangs,
+	// enough of it must be left.
+	half, cancel := deadline.Half(ctx)
+	defer cancel()
+	wait, err := a.countCode(half, code, first, 1)
 	if err != nil && l.shares(code.counters) && !deadline.Ended(ctx) {
 		l.report(err)
 		code.counters = l.local
