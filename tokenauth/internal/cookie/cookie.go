@@ -66,7 +66,7 @@ func (a Attributes) Write(w http.ResponseWriter, r *http.Request, value string, 
 		if _, n := find(r.Header["Cookie"], c.Name); n > 0 {
 			stale := *c
 			stale.Value, stale.MaxAge = "", -1
-			http.SetCookie(w, &stale)
+			defer http.SetCookie(w, &stale)
 		}
 		c.Name, c.Domain, c.Secure = a.Name, "", false
 		if c.SameSite == http.SameSiteNoneMode {
