@@ -386,6 +386,46 @@ func TestCodesWhileTheStorageHangs(t *testing.T) {
 	})
 }
 
+// If the storage of the counters is down for two years, the processes allow at
+// most 300 wrong codes in any 365 days, all together.
+func TestGuessesInAnyYearWhileTheStorageIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		storage.script(func(int) (bool, error) { return false, errConnection })
+		var replicas []*codeTest
+		for range 3 {
+			replicas = append(replicas, newCodeTest(t, storage, &tokenauth.Options{
+				Throttle: tokenauth.ThrottleOptions{Replicas: 3, Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
+			}))
+		}
+		var guesses []time.Time
+		began, most := time.Now(), 0
+		for time.Since(began) < 2*year {
+			for i, d := range replicas {
+				if i == 0 {
+					d.code(here, "123456") // costs nothing, and ends the wrong codes in a row
+				}
+				if d.code(there, "1") != "mfa_invalid" {
+					continue
+				}
+				guesses = append(guesses, time.Now())
+				in := 0
+				for _, at := range guesses {
+					if time.Since(at) <= year {
+						in++
+					}
+				}
+				most = max(most, in)
+			}
+			time.Sleep(3 * time.Hour)
+		}
+		if most > 300 || most < 290 {
+			t.Errorf("%d guesses in 365 days, want at most 300, and 290 or more", most)
+		}
+	})
+}
+
 // With InsecureOff no code is limited, and the rules of the response stay.
 func TestCodesWithoutAThrottle(t *testing.T) {
 	t.Parallel()
