@@ -187,7 +187,8 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 	// context of an earlier request. So hide the token from the handler.
 	// [SetCacheHeaders] needs the Service for Vary.
 	if a := lastAuthorized(r.Context()); d != nil || a != nil && (a.token != nil || a.service != s) || s.options.Places != nil {
-		r = r.WithContext(&authorized{Context: r.Context(), service: s, header: r.Header, refused: d})
+		a := authorized{Context: r.Context(), service: s, refused: d}
+		r = r.WithContext(newAuthorized(a, secrets{header: r.Header}))
 	}
 	return r, nil
 }
