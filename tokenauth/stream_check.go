@@ -160,8 +160,8 @@ func (o *streams) check(ctx context.Context, of *streamsToken, look func(context
 		of.token, of.due = t, began.Add(streamRest)
 		o.alive = true // so that next notices when the feed is lost
 	}
-	if expires := o.expires(of.token); expires.Before(of.due) {
-		of.due = expires
+	if latest := o.latest(of.token); latest.Before(of.due) {
+		of.due = latest
 	}
 	if !of.again.IsZero() && of.again.Before(of.due) {
 		of.due = of.again
