@@ -43,8 +43,14 @@ func (o *streams) run(ctx context.Context, look func(context.Context, *Token) (*
 		case slots <- struct{}{}:
 			if of := o.next(timer); of != nil {
 				checking.Go(func() {
-					defer o.wakeUp()
-					defer func() { <-slots }()
+					free := sync.OnceFunc(func() {
+						<-slots
+						o.wakeUp()
+					})
+					defer free()
+					// A host's code that ignores the end of its context must not
+					// stop the checks of other tokens.
+					defer time.AfterFunc(2*o.timeout, free).Stop()
 					o.check(ctx, of, look)
 				})
 				continue
