@@ -395,6 +395,35 @@ func TestPageStaysAliveAfterAFailedSignOut(t *testing.T) {
 	b.awaitSignedOut("You signed out.")
 }
 
+// A failure while the page loads signs nobody out, and the page recovers.
+func TestPageRecoversFromFailures(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	b := visit(t, s, laptop)
+	b.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+			Source: `const service = fetch; window.fetch = (path, o) => path === sessionStorage.getItem("fails") ? Promise.reject(new TypeError()) : service(path, o);`,
+		})
+		return err
+	}))
+	b.signIn("username", trialPassword, "Laptop")
+	b.awaitSignedIn("username")
+	for _, path := range []string{"api/me", "api/devices"} {
+		eval[bool](b, fmt.Sprintf(`sessionStorage.setItem("fails", %q), true`, path))
+		b.do(chromedp.Reload())
+		b.awaitStatus("The service does not answer.")
+		if path == "api/devices" {
+			b.await(`document.querySelector("#live").innerText === "Connected"`)
+		}
+		eval[bool](b, `sessionStorage.removeItem("fails"), true`)
+		if path == "api/me" {
+			b.do(chromedp.Reload())
+			b.awaitSignedIn("username")
+		}
+		b.await(`document.querySelectorAll("#devices li").length === 1`)
+	}
+}
+
 // The list of devices changes while one of its buttons has the focus.
 func TestPageKeepsTheFocus(t *testing.T) {
 	t.Parallel()

@@ -146,9 +146,9 @@ async function signedIn() {
   $("user-name").textContent = me.name;
   $("change").elements.user.value = me.name;
   say(`Signed in as ${me.name}.`, "unseen");
+  watch();
   await showDevices();
   $("devices-title").focus();
-  watch();
 }
 
 function signedOut(why) {
@@ -285,7 +285,8 @@ function live(text, open) {
 
 if (session) {
   signedIn().catch((err) => {
-    signedOut("");
+    if (err.status !== 401) session = null; // keep what is stored: a failure signs nobody out
+    if ($("signed-in").hidden) signedOut("");
     explain(err);
   });
 } else {
