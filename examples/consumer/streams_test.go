@@ -71,6 +71,39 @@ func TestStreamEndsWithAnotherSignIn(t *testing.T) {
 // upgrade has the headers of a WebSocket handshake.
 const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 
+// The deadline of a stream that ended does not reach the next request on its
+// connection.
+func TestConnectionOutlivesItsStream(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: "memory:"})
+	phone := s.client(t).signIn("username", "phone")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	for _, path := range []string{"/events", "/api/me"} {
+		if err := phone.request("GET", path, nil).Write(conn); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(path, err)
+		}
+		if path == "/events" {
+			s.client(t).signIn("username", "phone")
+		}
+		body, err := io.ReadAll(response.Body)
+		if err != nil || path == "/events" && !strings.Contains(string(body), "replaced") || path == "/api/me" && response.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: got %d %s, %v", path, response.StatusCode, body, err)
+		}
+		if path == "/events" {
+			time.Sleep(1100 * time.Millisecond) // until the deadline has passed
+		}
+	}
+}
+
 // pipes is a listener whose connections have no buffer: a write blocks until the
 // client reads.
 type pipes chan net.Conn
