@@ -286,7 +286,14 @@ func (o *streams) wakeUp() {
 	}
 }
 
-// expires returns when the token expires, as a reading of [time.Now].
-func (o *streams) expires(t *Token) time.Time {
-	return time.Now().Add(t.ExpiresAt.Sub(o.now()))
+// latest returns when the token must be checked again at the latest, as a reading
+// of [time.Now]. That is when it expires. If uses may make the token live on,
+// latest returns a time halfway before. So the later expiry is known in time, even
+// if the storage fails at the earlier one.
+func (o *streams) latest(t *Token) time.Time {
+	left := t.ExpiresAt.Sub(o.now())
+	if o.livesOn && t.Lifetime != 0 && left > 2*streamSweep {
+		left /= 2
+	}
+	return time.Now().Add(left)
 }

@@ -83,6 +83,20 @@ func TestRefusesFlags(t *testing.T) {
 	}
 }
 
+// An origin that no browser sends would never match.
+func TestOrigin(t *testing.T) {
+	t.Parallel()
+	for origin, want := range map[string]bool{
+		"https://app.example": true, "http://localhost:3000": true, "http://[::1]:3000": true, "https://app.example:80": true, "capacitor://localhost": true,
+		"https://app.example/": false, "https://": false, "https://:8443": false, "https://App.example": false, "https://app.example:443": false,
+		"http://app.example:80": false, "https://me@app.example": false, "app.example": false, "null": false, "*": false,
+	} {
+		if got := isOrigin(origin); got != want {
+			t.Errorf("isOrigin(%q) = %v", origin, got)
+		}
+	}
+}
+
 // Several processes may start on an empty store at the same time. On a busy machine,
 // one may wait longer for another than SQLite does.
 func TestProcessesStartTogether(t *testing.T) {

@@ -68,7 +68,6 @@ func (s *service) events(c *gin.Context) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would keep the events back
-	h.Set("Connection", "close")     // because of the deadline
 
 	send := func(event string, data any) error {
 		text, err := json.Marshal(data)
