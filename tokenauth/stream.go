@@ -227,7 +227,7 @@ func (o *streams) end(of *streamsToken, cause error) {
 // the lock.
 func (o *streams) bring(of *streamsToken, at time.Time) {
 	switch {
-	case of.index < 0: // what the check in progress reads may be from before the change
+	case of.index < 0: // the check in progress may read the state from before the change
 		if of.again.IsZero() || at.Before(of.again) {
 			of.again = at
 		}

@@ -40,7 +40,7 @@ func TestStorageErrorEndsNoStreamOfATokenThatLivesOn(t *testing.T) {
 	})
 }
 
-// An open stream is no use of its token. Requests are.
+// An open stream does not count as a use of its token. A request does.
 func TestStreamOfAnIdleTokenEnds(t *testing.T) {
 	inStreamBubble(t, tokenauth.Options{IdleTimeout: 3 * time.Hour, PurgeInterval: time.Minute}, func(t *testing.T, s *scripted, auth *tokenauth.Service, _, _ time.Duration) {
 		idle, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))

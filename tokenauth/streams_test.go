@@ -330,7 +330,7 @@ func TestStreamsAreCheckedAtTheIntervalWhileTheFeedIsLost(t *testing.T) {
 	}
 }
 
-// The feed was lost and is back: what ended in between ends its streams.
+// If the feed was lost and is back, the tokens that ended in between end their streams.
 func TestStreamsAreCheckedWhenTheFeedIsBack(t *testing.T) {
 	inBubble(t, tokenauth.Options{StreamInterval: time.Hour}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		stream, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))

@@ -395,7 +395,7 @@ func TestPageStaysAliveAfterAFailedSignOut(t *testing.T) {
 	b.awaitSignedOut("You signed out.")
 }
 
-// A failure while the page loads signs nobody out, and the page recovers.
+// After a failure while it loads, the user stays signed in, and the page recovers.
 func TestPageRecoversFromFailures(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, config{store: storeURLs["sqlite"](t)})

@@ -43,7 +43,7 @@ func reason(ctx context.Context) string {
 }
 
 // unblock ends the writes of a stream a second after its context. Otherwise a client
-// that does not read could block the handler for ever.
+// that does not read could block the handler without end.
 //
 // The handler must call the result before it returns. Afterwards the server and Gin
 // use the writer for another request, which must not get the deadline.
