@@ -47,11 +47,23 @@ func TestREADMECode(t *testing.T) {
 			t.Run(fmt.Sprint(file, " block ", i), func(t *testing.T) {
 				t.Parallel()
 				check(t, path.Dir(file), string(block[1]))
+				limitsBody(t, string(block[1]))
 			})
 		}
 	}
 	if guides == 0 || excerpts == 0 {
 		t.Errorf("found %d Go blocks outside of examples and %d in examples, want some of both", guides, excerpts)
+	}
+}
+
+// limitsBody reports code that reads the body of a request without a limit. Anyone
+// can send a body that fills the memory or the disk.
+func limitsBody(t *testing.T, code string) {
+	t.Helper()
+	for _, reads := range []string{"PostForm(", "PostFormValue(", "ShouldBind", "ParseForm(", ".Request.Body)", "r.Body)"} {
+		if strings.Contains(code, reads) && !strings.Contains(code, "MaxBytesReader(") {
+			t.Errorf("the code has %s…, but no http.MaxBytesReader", reads)
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ func answerFigures(w http.ResponseWriter, r *http.Request) {
 // in another process. It reports what they cost there: bytes and goroutines with
 // those of net/http, CPU time at rest, how long single revocations of this process
 // take to reach their streams, the duration and CPU time of a revocation of all, and
-// what is left afterwards.
+// the goroutines and memory that are left afterwards.
 //
 //	go test -run '^$' -bench Streams -benchtime 1x ./storage
 func BenchmarkStreams(b *testing.B) {

@@ -351,6 +351,81 @@ func TestCodesWhileTheStorageIsDown(t *testing.T) {
 	})
 }
 
+// The same applies while the storage of the counters hangs. The Authenticator may
+// limit its time, as password.Options.Check does: enough is left to verify the
+// code.
+func TestCodesWhileTheStorageHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := newCodeTest(t, storage, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		d.then = func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			p, err := d.checkCode(ctx, c)
+			if ctx.Err() != nil {
+				t.Errorf("no time is left to verify a code: %v", ctx.Err())
+			}
+			return p, err
+		}
+		d.expectCode(here, "123456", "in")
+		storage.hangs = true
+		for range 5 {
+			d.expectCode(here, "1", "mfa_invalid")
+		}
+		// Each sign-in takes longer than the first waits.
+		guess(t, []*codeTest{d}, 5)
+		if wait, throttled := waitOf(d.code(here, "123456")); !throttled || wait > 32*time.Second {
+			t.Errorf("after ten wrong codes: a wait of %v, want at most 32s", wait)
+		}
+		time.Sleep(32 * time.Second)
+		d.expectCode(here, "123456", "in")
+		for range 5 { // the right code ended the wrong codes in a row
+			d.expectCode(here, "1", "mfa_invalid")
+		}
+	})
+}
+
+// If the storage of the counters is down for two years, the processes allow at
+// most 300 wrong codes in any 365 days, all together.
+func TestGuessesInAnyYearWhileTheStorageIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		storage.script(func(int) (bool, error) { return false, errConnection })
+		var replicas []*codeTest
+		for range 3 {
+			replicas = append(replicas, newCodeTest(t, storage, &tokenauth.Options{
+				Throttle: tokenauth.ThrottleOptions{Replicas: 3, Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
+			}))
+		}
+		var guesses []time.Time
+		began, most := time.Now(), 0
+		for time.Since(began) < 2*year {
+			for i, d := range replicas {
+				if i == 0 {
+					d.code(here, "123456") // costs nothing, and ends the wrong codes in a row
+				}
+				if d.code(there, "1") != "mfa_invalid" {
+					continue
+				}
+				guesses = append(guesses, time.Now())
+				in := 0
+				for _, at := range guesses {
+					if time.Since(at) <= year {
+						in++
+					}
+				}
+				most = max(most, in)
+			}
+			time.Sleep(12 * time.Hour)
+		}
+		if most > 300 || most < 290 {
+			t.Errorf("%d guesses in 365 days, want at most 300, and 290 or more", most)
+		}
+	})
+}
+
 // With InsecureOff no code is limited, and the rules of the response stay.
 func TestCodesWithoutAThrottle(t *testing.T) {
 	t.Parallel()

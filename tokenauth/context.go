@@ -13,14 +13,31 @@ import (
 type authorized struct {
 	context.Context
 	service  *Service
-	token    *Token      // shared; nil for an anonymous request
-	header   http.Header // of the authorized request
-	fallback *evidence   // nil unless Options.Fallback authenticated the request
-	refused  *refused    // nil unless the request is anonymous because its credentials were refused
-	lines    [2]string   // values for SetCacheHeaders; here to save an allocation
+	token    *Token    // shared; nil for an anonymous request
+	fallback *evidence // nil unless Options.Fallback authenticated the request
+	refused  *refused  // nil unless the request is anonymous because its credentials were refused
+	lines    [2]string // values for SetCacheHeaders; here to save an allocation
+	*secrets
+}
+
+// secrets are the parts of an authorized that have the access token. They are
+// behind a pointer, of which fmt prints only the address: in an unexported
+// field, fmt does not call [authorized.Format].
+type secrets struct {
+	header http.Header // of the authorized request
 	// presented is the access token; empty for an anonymous request, and if
 	// Options.Fallback authenticated the request
 	presented string
+}
+
+// newAuthorized returns a with its secrets, both in one allocation.
+func newAuthorized(a authorized, s secrets) *authorized {
+	both := &struct {
+		authorized
+		secrets
+	}{a, s}
+	both.authorized.secrets = &both.secrets
+	return &both.authorized
 }
 
 // isOf reports whether r is the authorized request or a copy of it that has the
@@ -68,8 +85,8 @@ func (a *authorized) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// Format writes the name of the type for every verb. The other parts, such as
-// the header of the request, have the access token.
+// Format writes the name of the type for every verb. The parents may have
+// secrets of the host.
 func (a *authorized) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%T", a) }
 
 // lastAuthorized returns the authorized context that the last guard made, or

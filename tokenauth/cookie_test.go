@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -197,6 +199,56 @@ func TestCookieHasNoPrefixOnLoopbackHTTPOnly(t *testing.T) {
 			r.Header.Set("Cookie", cookies)
 			if got := serve(auth.RequireBearer(whoHandler), r); got != want {
 				t.Errorf("%+v, %s: answered %s, want %s", test, strings.ReplaceAll(cookies, issued.AccessToken.Reveal(), "TOKEN"), got, want)
+			}
+		}
+	}
+}
+
+// A browser that was at a service on this machine over TLS before still sends
+// that cookie over plain HTTP. SetCookie and Clear replace it.
+func TestCookieWithoutPrefixReplacesTheOneWithIt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []place.Cookie{session, {Name: "session", Path: "/app"}} {
+		auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Places: []place.Place{c}})
+		for _, clear := range []bool{false, true} {
+			jar, err := cookiejar.New(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Browsers also send a Secure cookie to localhost over plain HTTP.
+			browser := &url.URL{Scheme: "https", Host: "localhost", Path: "/app/"}
+			send := func(scheme string, h http.HandlerFunc) string {
+				r := httptest.NewRequest("GET", scheme+"://localhost/app/", nil)
+				for _, sent := range jar.Cookies(browser) {
+					r.AddCookie(sent)
+				}
+				return serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					h(w, r)
+					jar.SetCookies(browser, (&http.Response{Header: w.Header()}).Cookies())
+				}), r)
+			}
+			signIn := func(w http.ResponseWriter, r *http.Request) {
+				issued, err := auth.Issue(r.Context(), alice(), nil) // ends the token before
+				if err != nil {
+					t.Fatal(err)
+				}
+				issued.SetCookie(w, r, c)
+			}
+			me := auth.RequireBearer(whoHandler).ServeHTTP
+			send("https", signIn)
+			if got := send("http", me); got != "alice" {
+				t.Errorf("%+v: the cookie of an earlier visit: answered %s", c, got)
+			}
+			then, want := http.HandlerFunc(signIn), "alice"
+			if clear {
+				then, want = c.Clear, "401"
+			}
+			send("http", then)
+			if got := send("http", me); got != want {
+				t.Errorf("%+v, clear %v: answered %s, want %s", c, clear, got, want)
+			}
+			if got := jar.Cookies(browser); len(got) > 1 || clear && len(got) > 0 {
+				t.Errorf("%+v, clear %v: the browser has the cookies %v", c, clear, got)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -42,17 +43,28 @@ func validDeviceName(name string) bool {
 	return len(name) <= maxDeviceName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
-// SlotID identifies the slot of the token among the slots of its user, for
-// example in the URL of a page where users end their sign-ins. It stays the same
-// when a new sign-in on the device replaces the token. It is not secret:
-// [Service.RevokeDevice] needs the user's ID, too.
-func (t Token) SlotID() string { return base64.RawURLEncoding.EncodeToString(t.Slot.Client[:]) }
+// SlotID identifies the slot of the token, for example in the URL of a page where
+// users end their sign-ins. It stays the same when a new sign-in on the device
+// replaces the token. Slots of different users have different IDs, even for the
+// same device. It is not secret: [Service.RevokeDevice] needs the user's ID, too.
+func (t Token) SlotID() string {
+	id := t.Slot.Client.under(t.Slot.User)
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// under combines the key with that of a user, so that no two users have the same
+// result. A second call with the same user undoes the first.
+func (c ClientKey) under(u UserKey) ClientKey {
+	subtle.XORBytes(c[:], c[:], u[:])
+	return c
+}
 
 // RevokeDevice ends the token in one of the user's slots. The slotID is a
 // [Token.SlotID], for example from a token that [Service.Tokens] returned. It
 // works for slots with and without a device.
 //
-//   - It returns [ErrNotFound] if the user has no valid token in this slot.
+//   - It returns [ErrNotFound] if the user has no valid token in this slot, or if
+//     the slot is another user's.
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time. The token may still be valid then.
 func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error {
@@ -61,7 +73,8 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 	if err != nil || len(key) != len(ClientKey{}) || strings.ContainsAny(slotID, "\r\n") { // which the decoder ignores
 		return ErrNotFound
 	}
-	t, err := s.lookups.find(ctx, Slot{UserKeyOf(userID), ClientKey(key)})
+	user := UserKeyOf(userID)
+	t, err := s.lookups.find(ctx, Slot{user, ClientKey(key).under(user)})
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && t.expired(s.options.Now().Unix()):
 		return ErrNotFound

@@ -386,6 +386,13 @@ func TestRevokeDeviceEndsOneSignIn(t *testing.T) {
 	if err := auth.RevokeDevice(t.Context(), "18", phone.Token.SlotID()); !errors.Is(err, tokenauth.ErrNotFound) {
 		t.Errorf("another user's slot: error %v, want ErrNotFound", err)
 	}
+	bobs, err := auth.Issue(t.Context(), bob(), nil) // without a device, as one of alice's tokens
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := auth.RevokeDevice(t.Context(), "17", bobs.Token.SlotID()); !errors.Is(err, tokenauth.ErrNotFound) || !isValid(t, auth, none) || !isValid(t, auth, bobs) {
+		t.Errorf("the same slot of another user: error %v, want ErrNotFound, and both tokens valid", err)
+	}
 	for _, id := range []string{"", "x", "!", phone.Token.SlotID() + "A", phone.Token.SlotID()[1:], " " + phone.Token.SlotID()} {
 		if err := auth.RevokeDevice(t.Context(), "17", id); !errors.Is(err, tokenauth.ErrNotFound) {
 			t.Errorf("slot ID %q: error %v, want ErrNotFound", id, err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -84,7 +85,8 @@ func TestErrorResponseOfAnyError(t *testing.T) {
 	if e := tokenauth.ErrorResponseOf(nil); e != nil {
 		t.Errorf("of nil: %v", e)
 	}
-	auth := newService(t, new(scripted), new(staff), nil)
+	auth := newService(t, new(memory.Store), new(staff), &tokenauth.Options{Devices: new(tokenauth.DeviceOptions)})
+	_, badDevice := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("right"), Device: "\n"})
 	_, refusal := auth.Authorizer(tokenauth.Requirement{})(httptest.NewRequest("GET", "/", nil))
 	for _, test := range []struct {
 		err    error
@@ -100,6 +102,7 @@ func TestErrorResponseOfAnyError(t *testing.T) {
 		{context.Canceled, 503, "temporarily_unavailable"},
 		{io.EOF, 503, "temporarily_unavailable"},
 		{refusal, 401, ""},
+		{fmt.Errorf("sign-in: %w", badDevice), 400, "invalid_request"},
 	} {
 		e := tokenauth.ErrorResponseOf(test.err)
 		if e.Status != test.status || e.Code != test.code || !errors.Is(e, test.err) {

@@ -96,9 +96,9 @@ func ExampleService_RevokeDevice() {
 	call("POST", "/sign-ins/"+lost.Token.SlotID())
 	fmt.Print(call("GET", "/sign-ins"))
 	// Output:
-	// <form action="/sign-ins/sRzvSUGdsd5r7Qe8aAWdhQ" method="post">laptop, last seen 4 March (this device)</form>
-	// <form action="/sign-ins/W7QKx5OK7hUQ0tUWak0vFw" method="post">Ann&#39;s &lt;old&gt; phone, last seen 1 March</form>
-	// <form action="/sign-ins/sRzvSUGdsd5r7Qe8aAWdhQ" method="post">laptop, last seen 4 March (this device)</form>
+	// <form action="/sign-ins/KOIRRWGjrU4Av6FME_JT2A" method="post">laptop, last seen 4 March (this device)</form>
+	// <form action="/sign-ins/wkr0y7O08oV7gHPmEbrhSg" method="post">Ann&#39;s &lt;old&gt; phone, last seen 1 March</form>
+	// <form action="/sign-ins/KOIRRWGjrU4Av6FME_JT2A" method="post">laptop, last seen 4 March (this device)</form>
 }
 
 // A user who signs out everywhere else keeps the token of the request. So does a

@@ -53,7 +53,8 @@ func (s *Service) pass(r *http.Request, t *Token, e *evidence, accessToken strin
 	if e != nil {
 		accessToken = "" // it is not one of this Service
 	}
-	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, nil, [...]string{"private", s.places.Vary()}, accessToken})
+	a := authorized{Context: r.Context(), service: s, token: t, fallback: e, lines: [...]string{"private", s.places.Vary()}}
+	return r.WithContext(newAuthorized(a, secrets{r.Header, accessToken}))
 }
 
 // validateGuarded calls validate. If the storage or [Options.LiveCheck] panics,

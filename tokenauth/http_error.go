@@ -20,13 +20,19 @@ import (
 // It also accepts the errors of other methods of a [Service], such as
 // [Service.Issue] and [Service.Extend]. The response has no Challenge, because
 // the error does not tell the realm. Any other error becomes a 503. If err is
-// an *ErrorResponse, ErrorResponseOf returns it. If err is nil, it returns nil.
+// an *ErrorResponse, ErrorResponseOf returns it. If err wraps one, it returns a
+// copy whose Err is err. If err is nil, it returns nil.
 func ErrorResponseOf(err error) *ErrorResponse {
 	if err == nil {
 		return nil
 	}
 	if e, ok := err.(*ErrorResponse); ok {
 		return e
+	}
+	if wrapped := (*ErrorResponse)(nil); errors.As(err, &wrapped) && wrapped != nil {
+		e := *wrapped
+		e.Err = err
+		return &e
 	}
 	return new(challenges).errorResponse(err)
 }

@@ -42,11 +42,15 @@ type Requirement struct {
 	//   - A revocation, a newer sign-in, a rejection by [Options.LiveCheck] and
 	//     the expiry end the context. With a storage that has a feed (a
 	//     [Watcher]), that takes milliseconds in every replica, with or without
-	//     [Options.Cache]. Otherwise, and for LiveCheck, it takes up to
-	//     [Options.StreamInterval].
+	//     [Options.Cache]. After [Service.RevokeClient] and [Service.RevokeAll],
+	//     it takes up to a second. Without a feed, and for LiveCheck, it takes up
+	//     to [Options.StreamInterval].
 	//   - A failure of the storage does not end it. While the feed is lost,
 	//     tokens are checked at the interval.
 	//   - Run must be running in this process. Otherwise the response is 503.
+	//   - An open stream is not a use of its token. A token that ends without
+	//     further requests ([Options.IdleTimeout], [Options.MaxLifetime]) ends its
+	//     streams.
 	//   - If [Options.Fallback] authenticated the request, or if it has no token,
 	//     the context ends with the request only.
 	//
@@ -60,7 +64,7 @@ type Requirement struct {
 }
 
 // check panics if a list is empty but not nil, if a list has an empty string,
-// or if Guests or Optional is combined with another field.
+// or if Guests or Optional is combined with another field except Stream.
 func (q *Requirement) check() {
 	if q.Guests && q.Optional {
 		panic("tokenauth: Requirement.Guests must not be combined with Optional")
@@ -92,9 +96,13 @@ func (q *Requirement) check() {
 // Behind another guard of the same request, the func neither validates the same
 // credentials nor reports their refusal a second time.
 //
+// With [Requirement.Stream], the Service knows the request until its context
+// ends. So the context of each request must end after its handler has returned,
+// as it does in an [http.Server].
+//
 // Authorizer panics if a list of the [Requirement] is empty but not nil, if a
 // list has an empty string, or if Guests or Optional is combined with another
-// field.
+// field except Stream.
 func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, *ErrorResponse) {
 	authorize := s.authorizer(q)
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
@@ -187,7 +195,8 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 	// context of an earlier request. So hide the token from the handler.
 	// [SetCacheHeaders] needs the Service for Vary.
 	if a := lastAuthorized(r.Context()); d != nil || a != nil && (a.token != nil || a.service != s) || s.options.Places != nil {
-		r = r.WithContext(&authorized{Context: r.Context(), service: s, header: r.Header, refused: d})
+		a := authorized{Context: r.Context(), service: s, refused: d}
+		r = r.WithContext(newAuthorized(a, secrets{header: r.Header}))
 	}
 	return r, nil
 }

@@ -355,16 +355,31 @@ func TestContextPrintsNoAccessToken(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
+	anonymous, refusal := auth.Authorizer(tokenauth.Requirement{Optional: true})(expired(r))
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
 	ctx, cancel := context.WithCancel(authorized.Context())
 	defer cancel()
-	for _, ctx := range []context.Context{ctx, authorized.Context()} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
-			printed := fmt.Sprintf(verb, ctx)
-			if strings.Contains(printed, accessToken) || strings.Contains(printed, hex.EncodeToString([]byte(accessToken))) {
+	type job struct{ ctx context.Context } // fmt calls no methods in unexported fields
+	for _, v := range []any{
+		ctx, job{ctx}, authorized.Context(), job{authorized.Context()}, &job{authorized.Context()},
+		anonymous.Context(), job{anonymous.Context()},
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%t"} {
+			printed := fmt.Sprintf(verb, v)
+			if text := "tat_"; strings.Contains(printed, text) || strings.Contains(printed, hex.EncodeToString([]byte(text))) {
 				t.Errorf("%s prints %s", verb, printed)
 			}
 		}
 	}
+}
+
+// expired returns a copy of the request with a token that is not valid.
+func expired(r *http.Request) *http.Request {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer tat_expired")
+	return r
 }
 
 // A Fallback is called for a request without a token of the Service in any of

@@ -38,8 +38,9 @@ type Principal struct {
 	// the user up again after a sign-in. An [Authenticator] sets it.
 	// [Service.SignIn], [Service.Issue] and [Service.VerifyPassword] hand it
 	// back in the principal that they return. It goes nowhere else: no storage
-	// keeps it, no other func of the host gets it, the token of a request
-	// ([FromContext]) does not have it, and it is not printed.
+	// keeps it, no other func of the host gets it, and the token of a request
+	// ([FromContext]) does not have it. encoding/json, fmt and log/slog omit it.
+	// But as with Stamp, fmt prints it if the Principal is in an unexported field.
 	Row any `json:"-"`
 }
 

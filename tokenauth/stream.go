@@ -227,7 +227,7 @@ func (o *streams) end(of *streamsToken, cause error) {
 // the lock.
 func (o *streams) bring(of *streamsToken, at time.Time) {
 	switch {
-	case of.index < 0: // what the check in progress reads may be from before the change
+	case of.index < 0: // the check in progress may read the state from before the change
 		if of.again.IsZero() || at.Before(of.again) {
 			of.again = at
 		}
@@ -286,7 +286,14 @@ func (o *streams) wakeUp() {
 	}
 }
 
-// expires returns when the token expires, as a reading of [time.Now].
-func (o *streams) expires(t *Token) time.Time {
-	return time.Now().Add(t.ExpiresAt.Sub(o.now()))
+// latest returns when the token must be checked again at the latest, as a reading
+// of [time.Now]. That is when it expires. If uses may make the token live on,
+// latest returns a time halfway before. So the later expiry is known in time, even
+// if the storage fails at the earlier one.
+func (o *streams) latest(t *Token) time.Time {
+	left := t.ExpiresAt.Sub(o.now())
+	if o.livesOn && t.Lifetime != 0 && left > 2*streamSweep {
+		left /= 2
+	}
+	return time.Now().Add(left)
 }

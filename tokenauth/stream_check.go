@@ -43,8 +43,14 @@ func (o *streams) run(ctx context.Context, look func(context.Context, *Token) (*
 		case slots <- struct{}{}:
 			if of := o.next(timer); of != nil {
 				checking.Go(func() {
-					defer o.wakeUp()
-					defer func() { <-slots }()
+					free := sync.OnceFunc(func() {
+						<-slots
+						o.wakeUp()
+					})
+					defer free()
+					// A host's code that ignores the end of its context must not
+					// stop the checks of other tokens.
+					defer time.AfterFunc(2*o.timeout, free).Stop()
 					o.check(ctx, of, look)
 				})
 				continue
@@ -160,8 +166,8 @@ func (o *streams) check(ctx context.Context, of *streamsToken, look func(context
 		of.token, of.due = t, began.Add(streamRest)
 		o.alive = true // so that next notices when the feed is lost
 	}
-	if expires := o.expires(of.token); expires.Before(of.due) {
-		of.due = expires
+	if latest := o.latest(of.token); latest.Before(of.due) {
+		of.due = latest
 	}
 	if !of.again.IsZero() && of.again.Before(of.due) {
 		of.due = of.again

@@ -361,3 +361,31 @@ func TestRevocationDoesNotWaitForOtherChecks(t *testing.T) {
 		goesOn(t, streams[10], time.Minute)
 	})
 }
+
+// A LiveCheck that ignores its context keeps only the streams of its own tokens
+// open.
+func TestLiveCheckThatHangsDoesNotStopOtherChecks(t *testing.T) {
+	hangs := make(chan struct{})
+	inStreamBubble(t, tokenauth.Options{LiveCheck: func(_ context.Context, token tokenauth.Token) error {
+		if token.Principal.UserID != "17" && time.Now().After(token.IssuedAt.Add(time.Minute)) {
+			<-hangs
+		}
+		return nil
+	}}, func(t *testing.T, s *scripted, auth *tokenauth.Service, _, _ time.Duration) {
+		hangs = make(chan struct{})
+		for _, accessToken := range issueMany(t, auth, 200) {
+			_, disconnect := openStream(t, auth, accessToken)
+			defer disconnect()
+		}
+		time.Sleep(2 * time.Minute)
+		accessToken := issue(t, auth, alice(), "")
+		stream, disconnect := openStream(t, auth, accessToken)
+		defer disconnect()
+		goesOn(t, stream, 2*time.Minute)
+		if err := auth.Revoke(t.Context(), accessToken); err != nil {
+			t.Fatal(err)
+		}
+		endsWith(t, stream, 2*auth.Options().Timeout, "invalid")
+		close(hangs)
+	})
+}

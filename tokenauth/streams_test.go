@@ -296,12 +296,17 @@ func TestStreamsEndWhenRunReturns(t *testing.T) {
 
 // The feed is lost without an error, and a token ends meanwhile.
 func TestStreamsAreCheckedAtTheIntervalWhileTheFeedIsLost(t *testing.T) {
-	for name, lose := range map[string]func(s *fedStore){
-		"with an error": func(s *fedStore) {
+	for name, lose := range map[string]func(t *testing.T, s *fedStore){
+		"with an error": func(t *testing.T, s *fedStore) {
 			s.lose <- errors.New("connection lost")
-			go func() { <-s.feeds }() // the new feed has no heartbeat
+			go func() {
+				select {
+				case <-s.feeds: // the new feed has no heartbeat
+				case <-t.Context().Done(): // the stream ended before it began
+				}
+			}()
 		},
-		"without an error": func(*fedStore) { time.Sleep(lease + time.Second) },
+		"without an error": func(*testing.T, *fedStore) { time.Sleep(lease + time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
@@ -317,7 +322,7 @@ func TestStreamsAreCheckedAtTheIntervalWhileTheFeedIsLost(t *testing.T) {
 				if n := s.asked(); n != 0 {
 					t.Errorf("the token was looked up %d times while the feed was alive", n)
 				}
-				lose(s)
+				lose(t, s)
 				s.foreign(t)
 				endsWith(t, stream, 5*time.Second+lease, "invalid replaced")
 			})
@@ -325,7 +330,7 @@ func TestStreamsAreCheckedAtTheIntervalWhileTheFeedIsLost(t *testing.T) {
 	}
 }
 
-// The feed was lost and is back: what ended in between ends its streams.
+// If the feed was lost and is back, the tokens that ended in between end their streams.
 func TestStreamsAreCheckedWhenTheFeedIsBack(t *testing.T) {
 	inBubble(t, tokenauth.Options{StreamInterval: time.Hour}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		stream, disconnect := openStream(t, auth, issue(t, auth, alice(), ""))

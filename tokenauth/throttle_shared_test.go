@@ -405,3 +405,26 @@ func TestHangingStorageDelaysSignInsByItsTimeout(t *testing.T) {
 		}
 	})
 }
+
+// tracedCounters is a storage of a type that == cannot compare.
+type tracedCounters struct {
+	*sharedCounters
+	labels []string
+}
+
+// Replicas count together in a storage of any type, also while it fails.
+func TestStorageNeedNotBeComparable(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := tracedCounters{new(sharedCounters), []string{"traced"}}
+		d := newCodeTest(t, storage, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		for _, err := range []error{nil, errConnection} {
+			storage.script(func(int) (bool, error) { return err == nil, err })
+			if got := d.try(here, "alice", "wrong"); got != "invalid_grant" {
+				t.Errorf("counting with the error %v: a wrong password: %s", err, got)
+			}
+			d.expectCode(here, "1", "mfa_invalid")
+			d.expectCode(here, "123456", "in")
+		}
+	})
+}

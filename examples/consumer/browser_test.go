@@ -336,6 +336,114 @@ func TestPageAsksForACode(t *testing.T) {
 	b.awaitSignedIn("mfa")
 }
 
+// newTab opens the page in another tab of the same browser.
+func (b *tab) newTab(s *site) *tab {
+	b.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx)
+	b.Cleanup(cancel)
+	other := &tab{T: b.T, ctx: ctx}
+	other.do(chromedp.Navigate(s.url))
+	return other
+}
+
+// The tabs of a browser share the cookie, so they show the same user.
+func TestPageInTwoTabs(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	one := visit(t, s, laptop)
+	two := one.newTab(s)
+	for _, user := range []string{"username", "reader"} {
+		// As if the tabs had been open before anyone signed in.
+		for _, b := range []*tab{one, two} {
+			eval[bool](b, `localStorage.clear(), true`)
+		}
+		for _, b := range []*tab{one, two} {
+			b.do(chromedp.Reload())
+			b.await(`document.querySelector("#device-name").value`)
+		}
+		one.signIn("username", trialPassword, "Laptop")
+		one.awaitSignedIn("username")
+		two.awaitSignedIn("username")
+		eval[bool](two, `localStorage.removeItem("signed-in"), true`)
+		two.do(chromedp.Reload())
+		two.await(`document.querySelector("#device-name").value`)
+		two.signIn(user, trialPassword, "Laptop")
+		for _, b := range []*tab{two, one} {
+			b.awaitSignedIn(user)
+			b.await(fmt.Sprintf(`document.querySelector("#user-name").innerText === %q`, user))
+			b.do(chromedp.Reload())
+			b.awaitSignedIn(user)
+		}
+	}
+}
+
+// The service does not answer the sign-out. The page still shows the stream.
+func TestPageStaysAliveAfterAFailedSignOut(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	b := visit(t, s, laptop)
+	b.signIn("username", trialPassword, "Laptop")
+	b.awaitSignedIn("username")
+	eval[bool](b, `window.service = fetch, window.fetch = () => Promise.reject(new TypeError()), true`)
+	b.tabTo("#sign-out")
+	b.press(kb.Enter)
+	b.awaitStatus("The service does not answer.")
+	clock := eval[string](b, `document.querySelector("#clock").innerText`)
+	b.await(fmt.Sprintf(`document.querySelector("#clock").innerText !== %q && document.querySelector("#live").innerText === "Connected"`, clock))
+	eval[bool](b, `window.fetch = service, true`)
+	b.press(kb.Enter)
+	b.awaitSignedOut("You signed out.")
+}
+
+// After a failure while it loads, the user stays signed in, and the page recovers.
+func TestPageRecoversFromFailures(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	b := visit(t, s, laptop)
+	b.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+			Source: `const service = fetch; window.fetch = (path, o) => path === sessionStorage.getItem("fails") ? Promise.reject(new TypeError()) : service(path, o);`,
+		})
+		return err
+	}))
+	b.signIn("username", trialPassword, "Laptop")
+	b.awaitSignedIn("username")
+	for _, path := range []string{"api/me", "api/devices"} {
+		eval[bool](b, fmt.Sprintf(`sessionStorage.setItem("fails", %q), true`, path))
+		b.do(chromedp.Reload())
+		b.awaitStatus("The service does not answer.")
+		if path == "api/devices" {
+			b.await(`document.querySelector("#live").innerText === "Connected"`)
+		}
+		eval[bool](b, `sessionStorage.removeItem("fails"), true`)
+		if path == "api/me" {
+			b.do(chromedp.Reload())
+			b.awaitSignedIn("username")
+		}
+		b.await(`document.querySelectorAll("#devices li").length === 1`)
+	}
+}
+
+// The list of devices changes while one of its buttons has the focus.
+func TestPageKeepsTheFocus(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	phone := s.client(t).signIn("username", "phone")
+	b := visit(t, s, laptop)
+	// Each character has three bytes. The service allows 100.
+	b.signIn("username", trialPassword, strings.Repeat("電", 50))
+	b.awaitSignedIn("username")
+	b.tabTo("#devices button")
+	s.client(t).signIn("username", "tablet")
+	b.await(`document.querySelectorAll("#devices li").length === 3`)
+	if got := eval[string](b, `document.activeElement.innerText`); !strings.Contains(got, "The phone") {
+		t.Errorf("after the list has changed, the focus is on %q", got)
+	}
+	phone.want(204, "DELETE", "/session", nil)
+	b.await(`document.querySelectorAll("#devices li").length === 2`)
+	b.awaitFocus("devices-title")
+}
+
 // measures has functions that find what a reader could not see or use.
 const measures = `
 	const rgba = (color) => color.match(/[\d.]+/g).map(Number);

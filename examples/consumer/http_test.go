@@ -52,8 +52,10 @@ func TestDevices(t *testing.T) {
 			t.Errorf("the devices are %+v", got)
 		}
 
-		// A device of the user, one that has ended already, and one of another user.
-		// Only the user of a phone can end it, although both phones may have one ID.
+		// Another user's device, a device of the user, and one that has ended already.
+		// Only the user of a phone can end it, although both phones sent the same ID.
+		laptop.want(404, "DELETE", "/api/devices/"+theirs["The phone"].ID, nil)
+		again.want(200, "GET", "/api/me", nil)
 		laptop.want(204, "DELETE", "/api/devices/"+mine["The phone"].ID, nil)
 		again.want(401, "GET", "/api/me", nil)
 		other.want(200, "GET", "/api/me", nil)

@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,8 +73,8 @@ func run(ctx context.Context, c config, out io.Writer) error {
 		return fmt.Errorf("-throttle=off lets anyone guess passwords, and other machines can reach %v: listen on a loopback address", listener.Addr())
 	}
 
-	if u, err := url.Parse(c.origin); c.origin != "" && (err != nil || c.origin != u.Scheme+"://"+u.Host) {
-		return fmt.Errorf("-origin must be a scheme and a host, such as https://app.example, not %q", c.origin)
+	if c.origin != "" && !isOrigin(c.origin) {
+		return fmt.Errorf("-origin must be a scheme and a host as browsers send them, such as https://app.example, not %q", c.origin)
 	}
 
 	store, err := openStore(ctx, c.store)
@@ -119,6 +120,14 @@ func run(ctx context.Context, c config, out io.Writer) error {
 	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(grace)
+}
+
+// isOrigin reports whether s is an Origin as browsers send it: in lower case, and
+// without the default port of its scheme.
+func isOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Hostname() != "" && s == strings.ToLower(u.Scheme+"://"+u.Host) &&
+		!(u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80")
 }
 
 func isLoopback(addr net.Addr) bool {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/bearerkit/bearerkit/internal/trial"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -81,24 +83,50 @@ func TestRefusesFlags(t *testing.T) {
 	}
 }
 
-// Several processes may start on an empty store at the same time.
-func TestProcessesStartTogether(t *testing.T) {
-	onEach(t, databases, func(t *testing.T, storeURL string) {
-		var wg sync.WaitGroup
-		for range 3 {
-			wg.Go(func() {
-				s, err := openStore(t.Context(), storeURL)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer s.close()
-				if _, err := createTrialUsers(t.Context(), s, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
-					t.Error(err)
-				}
-			})
+// An origin that no browser sends would never match.
+func TestOrigin(t *testing.T) {
+	t.Parallel()
+	for origin, want := range map[string]bool{
+		"https://app.example": true, "http://localhost:3000": true, "http://[::1]:3000": true, "https://app.example:80": true, "capacitor://localhost": true,
+		"https://app.example/": false, "https://": false, "https://:8443": false, "https://App.example": false, "https://app.example:443": false,
+		"http://app.example:80": false, "https://me@app.example": false, "app.example": false, "null": false, "*": false,
+	} {
+		if got := isOrigin(origin); got != want {
+			t.Errorf("isOrigin(%q) = %v", origin, got)
 		}
-		wg.Wait()
-		startSite(t, config{store: storeURL}).client(t).signIn("reader", "phone")
-	})
+	}
+}
+
+// Several processes may start on an empty store at the same time. On a busy machine,
+// one may wait longer for another than SQLite does.
+func TestProcessesStartTogether(t *testing.T) {
+	t.Parallel()
+	for _, name := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			trial.Run(t, func(t *trial.T) { startTogether(t, storeURLs[name](t.T)) })
+		})
+	}
+}
+
+func startTogether(t *trial.T, storeURL string) {
+	start := func() error {
+		s, err := openStore(t.Context(), storeURL)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		_, err = createTrialUsers(t.Context(), s, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		return err
+	}
+	errs := make([]error, 3)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { errs[i] = start() })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Late(err)
+	}
+	startSite(t.T, config{store: storeURL}).client(t.T).signIn("reader", "phone")
 }

@@ -69,6 +69,14 @@ async function run(button, action) {
 
 // Signing in and out
 
+// A script cannot see the cookie, so the page remembers the latest sign-in. All tabs
+// share both. After a sign-in in another tab, this one belongs to that user, too.
+let session = localStorage.getItem("signed-in");
+
+addEventListener("storage", (event) => {
+  if (event.key === "signed-in" && event.newValue && event.newValue !== session) location.reload();
+});
+
 // deviceID returns an ID that this browser keeps.
 function deviceID() {
   let id = localStorage.getItem("device");
@@ -113,18 +121,24 @@ onSubmit($("sign-in"), async () => {
     throw err;
   }
   localStorage.setItem("device-name", form.get("device_name"));
+  session = String(Date.now());
+  localStorage.setItem("signed-in", session);
   await signedIn();
 });
 
 onClick($("sign-out"), async () => {
   stream?.close(); // or its end would be news
-  await call("DELETE", "session");
+  try {
+    await call("DELETE", "session");
+  } catch (err) {
+    watch(); // the user is still signed in
+    throw err;
+  }
   signedOut("You signed out.");
 });
 
 async function signedIn() {
   const me = await call("GET", "api/me");
-  localStorage.setItem("signed-in", "yes");
   $("sign-in").reset();
   askForCode(false);
   $("signed-out").hidden = true;
@@ -132,14 +146,14 @@ async function signedIn() {
   $("user-name").textContent = me.name;
   $("change").elements.user.value = me.name;
   say(`Signed in as ${me.name}.`, "unseen");
+  watch();
   await showDevices();
   $("devices-title").focus();
-  watch();
 }
 
 function signedOut(why) {
   stream?.close();
-  localStorage.removeItem("signed-in");
+  if (localStorage.getItem("signed-in") === session) localStorage.removeItem("signed-in");
   $("change").reset();
   $("devices").replaceChildren();
   shown = "";
@@ -163,7 +177,9 @@ async function showDevices() {
   if (JSON.stringify(devices) === shown) return; // keep the focus where it is
   shown = JSON.stringify(devices);
   devices.sort((a, b) => b.current - a.current);
+  const focused = document.activeElement.closest("#devices li")?.dataset.id;
   $("devices").replaceChildren(...devices.map(item));
+  if (focused) ($("devices").querySelector(`[data-id="${focused}"] button`) ?? $("devices-title")).focus();
   $("end-others").hidden = devices.length < 2;
 }
 
@@ -171,6 +187,7 @@ async function showDevices() {
 // as text.
 function item(device) {
   const line = $("device").content.cloneNode(true);
+  line.querySelector("li").dataset.id = device.id;
   const name = device.name || "Device without a name";
   line.querySelector("bdi").textContent = name;
   line.querySelector(".badge").hidden = !device.current;
@@ -266,10 +283,10 @@ function live(text, open) {
   if (!open) $("clock").textContent = "";
 }
 
-// A script cannot see the cookie, so it remembers whether to ask for it.
-if (localStorage.getItem("signed-in")) {
+if (session) {
   signedIn().catch((err) => {
-    signedOut("");
+    if (err.status !== 401) session = null; // keep what is stored: a failure signs nobody out
+    if ($("signed-in").hidden) signedOut("");
     explain(err);
   });
 } else {

@@ -36,6 +36,7 @@ func TestREADMECalls(t *testing.T) {
 		t.Fatal("README.md has no block with the calls")
 	}
 	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	s.client(t).signInWithCookie("username", "browser") // the reader has opened the page first
 	bash := exec.CommandContext(t.Context(), "bash", "-eu", "-o", "pipefail", "-c", "HOST="+s.url+"\n"+script)
 	bash.Dir = t.TempDir()
 	got, err := bash.CombinedOutput()

@@ -43,7 +43,7 @@ func reason(ctx context.Context) string {
 }
 
 // unblock ends the writes of a stream a second after its context. Otherwise a client
-// that does not read could block the handler for ever.
+// that does not read could block the handler without end.
 //
 // The handler must call the result before it returns. Afterwards the server and Gin
 // use the writer for another request, which must not get the deadline.
@@ -68,7 +68,6 @@ func (s *service) events(c *gin.Context) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would keep the events back
-	h.Set("Connection", "close")     // because of the deadline
 
 	send := func(event string, data any) error {
 		text, err := json.Marshal(data)

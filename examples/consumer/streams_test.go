@@ -3,11 +3,14 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,12 +46,62 @@ func TestStreamsEndWithTheirDevice(t *testing.T) {
 	})
 }
 
+// A user is disabled, at another process.
+func TestStreamsEndWithTheirUser(t *testing.T) {
+	onEach(t, append(databases, "mysql"), func(t *testing.T, storeURL string) {
+		phone := startSite(t, config{store: storeURL}).client(t).signIn("username", "phone")
+		events, socket := phone.events(), phone.socket()
+		if err := startSite(t, config{store: storeURL}).store.table.SetDisabled(t.Context(), "user-1", true); err != nil {
+			t.Fatal(err)
+		}
+		wantEnd(t, events, `end {"reason":"ended"}`)
+		wantEnd(t, socket, "4401")
+		phone.want(400, "POST", "/Token", credentials("username", trialPassword, "phone"))
+	})
+}
+
 func TestStreamEndsWithAnotherSignIn(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, config{store: "memory:"})
 	events := s.client(t).signIn("username", "phone").events()
 	s.client(t).signIn("username", "phone")
 	wantEnd(t, events, `end {"reason":"replaced"}`)
+}
+
+// upgrade has the headers of a WebSocket handshake.
+const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+
+// The deadline of a stream that ended does not reach the next request on its
+// connection.
+func TestConnectionOutlivesItsStream(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: "memory:"})
+	phone := s.client(t).signIn("username", "phone")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	for _, path := range []string{"/events", "/api/me"} {
+		if err := phone.request("GET", path, nil).Write(conn); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(path, err)
+		}
+		if path == "/events" {
+			s.client(t).signIn("username", "phone")
+		}
+		body, err := io.ReadAll(response.Body)
+		if err != nil || path == "/events" && !strings.Contains(string(body), "replaced") || path == "/api/me" && response.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: got %d %s, %v", path, response.StatusCode, body, err)
+		}
+		if path == "/events" {
+			time.Sleep(1100 * time.Millisecond) // until the deadline has passed
+		}
+	}
 }
 
 // pipes is a listener whose connections have no buffer: a write blocks until the
@@ -69,11 +122,7 @@ func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 func TestBlockedStreamEnds(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, config{store: "memory:"})
-	for _, upgrade := range []string{"", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"} {
-		path := "/events"
-		if upgrade != "" {
-			path = "/ws"
-		}
+	for path, upgrade := range map[string]string{"/events": "", "/ws": upgrade} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			returned := make(chan struct{})
@@ -126,10 +175,29 @@ func TestShutdownEndsStreams(t *testing.T) {
 	s := &site{url: regexp.MustCompile(`http://\S+`).FindString(line)}
 	phone := s.client(t).signIn("username", "phone")
 	events, socket := phone.events(), phone.socket()
+	silent, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	io.WriteString(silent, "GET /ws HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+phone.token+"\r\n"+upgrade+"\r\n")
+	if response, err := http.ReadResponse(bufio.NewReader(silent), nil); err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(response, err)
+	}
 	stop()
 	wantEnd(t, events, `end {"reason":"restart"}`)
 	wantEnd(t, socket, "1013")
 	if err := <-result; err != nil {
 		t.Error(err)
+	}
+	// A client that does not answer the close is waited for, up to 5 seconds. So the
+	// process does not end before each client got its status.
+	err = os.ErrDeadlineExceeded
+	for i := 0; errors.Is(err, os.ErrDeadlineExceeded) && i < 20; i++ {
+		silent.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		_, err = io.Copy(io.Discard, silent)
+	}
+	if err != nil {
+		t.Errorf("after run returned, a WebSocket was still open: %v", err)
 	}
 }

@@ -73,6 +73,7 @@ func onlyOwnPages(c *gin.Context) {
 }
 
 func (a *app) signIn(c *gin.Context) {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 8<<10)
 	credentials := a.auth.RequestCredentials(c.Request)
 	credentials.UserName, credentials.Password = c.PostForm("name"), tokenauth.NewSecret(c.PostForm("password"))
 	issued, err := a.auth.SignIn(c.Request.Context(), credentials)

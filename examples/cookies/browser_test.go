@@ -121,7 +121,7 @@ func visitApp(t *testing.T, h *hosts, mode http.SameSite, change func(*app)) *vi
 	if browser.err != nil {
 		t.Fatal(browser.err)
 	}
-	ctx, cancel := context.WithTimeout(browser.ctx, 3*time.Minute) // not t.Context, which is canceled before cleanup
+	ctx, cancel := context.WithTimeout(browser.ctx, 9*time.Minute) // not t.Context, which is canceled before cleanup
 	t.Cleanup(cancel)
 	v.tab, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)

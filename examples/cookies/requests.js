@@ -60,19 +60,24 @@ const form = (method, fields, enctype) => (url) => {
 	submit(url, "shown", method, fields, enctype);
 };
 
-// A page of the application in a frame says so to the page around it.
+// A page of the application in a frame says so to the page around it. The load event
+// may come before that message, but a message sent in it comes afterwards.
 const framed = (start) => (url) => new Promise((done) => {
 	let read = "";
-	const listen = (event) => { read = event.data; };
-	addEventListener("message", listen);
-	const frame = document.createElement("iframe");
-	frame.name = "frame";
-	document.body.append(frame);
-	frame.onload = () => {
+	const listen = (event) => {
+		if (event.source !== window) {
+			read = event.data;
+			return;
+		}
 		removeEventListener("message", listen);
 		frame.remove();
 		done(read);
 	};
+	addEventListener("message", listen);
+	const frame = document.createElement("iframe");
+	frame.name = "frame";
+	document.body.append(frame);
+	frame.onload = () => { frame.onload = null; postMessage("the frame has loaded", origin); };
 	start(frame, url);
 });
 

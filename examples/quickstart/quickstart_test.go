@@ -239,7 +239,8 @@ func testServes(t *testing.T, program, name, store string) {
 }
 
 // manyAtOnce signs one user in many times concurrently. All sign-ins must succeed,
-// and exactly one of the tokens must be valid.
+// and exactly one of the tokens must be valid. If a busy machine takes longer than
+// the service waits, a client gets 503 and tries again.
 func manyAtOnce(t *testing.T, p *process) {
 	t.Helper()
 	n := 16
@@ -251,6 +252,9 @@ func manyAtOnce(t *testing.T, p *process) {
 	for i := range n {
 		wg.Go(func() {
 			status, tok := p.signIn(t, "username")
+			for try := 1; status == 503 && try < 10; try++ {
+				status, tok = p.signIn(t, "username")
+			}
 			if status != 200 {
 				t.Errorf("one of %d sign-ins answered %d", n, status)
 			}

@@ -202,10 +202,9 @@ func TestFeedReconnectsAfterItsConnectionIsCut(t *testing.T) {
 					accessTokens = append(accessTokens, accessToken)
 				}
 				before := auth.CacheStats().Flushes
-				ids := feeds(t, node)
-				if len(ids) == 0 {
-					t.Fatal("the node has no connection of a feed")
-				}
+				var ids []int64
+				// A busy machine may have lost the feed.
+				eventually(t, "the node has a connection of a feed", func() bool { ids = feeds(t, node); return len(ids) > 0 })
 				for _, id := range ids {
 					if err := node.Do(t.Context(), node.B().ClientKill().Id(id).Build()).Error(); err != nil {
 						t.Fatal(err)
@@ -487,7 +486,7 @@ func TestWatchLeavesNoGoroutinesOrConnections(t *testing.T) {
 					g := watch(t, w, beat)
 					for _, node := range client.Nodes() {
 						if n := len(feeds(t, node)); n != 1 {
-							t.Errorf("a node has %d connections with tracking, want 1", n)
+							t.Late(fmt.Errorf("a node has %d connections with tracking, want 1", n)) // a busy machine may have lost the feed
 						}
 					}
 					if err := g.end(t); !errors.Is(err, context.Canceled) {

@@ -43,7 +43,8 @@ type Cookie struct {
 	// Name is the name of the cookie, without a prefix.
 	Name string
 	// Domain and Path are as in [http.Cookie]. Empty means this host only, and
-	// "/".
+	// "/". If you change them, also change Name. Otherwise a browser may send the
+	// old cookie beside the new one, and guards refuse two cookies of one name.
 	Domain, Path string
 	// SameSite is as in [http.Cookie]. Zero means [http.SameSiteLaxMode].
 	SameSite http.SameSite

@@ -31,6 +31,7 @@ func Example() {
 	mux := http.NewServeMux()
 	var sameOrigin http.CrossOriginProtection // or another site signs its visitor in to an account of its own
 	mux.Handle("POST /sign-in", sameOrigin.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, 8<<10)
 		credentials := auth.RequestCredentials(r)
 		credentials.UserName, credentials.Password = r.PostFormValue("name"), tokenauth.NewSecret(r.PostFormValue("password"))
 		issued, err := auth.SignIn(r.Context(), credentials)

@@ -51,7 +51,9 @@ func (a Attributes) Prefixed() string {
 //
 // For a request over plain HTTP on this machine, the cookie has no Secure and no
 // prefix, because some browsers ignore a Secure cookie there. It then has no
-// Domain either, because the Domain would be that of another host.
+// Domain either, because the Domain would be that of another host. If the
+// request has the cookie with the prefix, as after an earlier visit over TLS,
+// Write deletes that one, which [Attributes.Read] would prefer.
 func (a Attributes) Write(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
 	if err := a.Check(); err != nil {
 		panic("tokenauth/place: " + err.Error())
@@ -61,6 +63,11 @@ func (a Attributes) Write(w http.ResponseWriter, r *http.Request, value string, 
 		MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: cmp.Or(a.SameSite, http.SameSiteLaxMode),
 	}
 	if isLocal(r) {
+		if _, n := find(r.Header["Cookie"], c.Name); n > 0 {
+			stale := *c
+			stale.Value, stale.MaxAge = "", -1
+			defer http.SetCookie(w, &stale)
+		}
 		c.Name, c.Domain, c.Secure = a.Name, "", false
 		if c.SameSite == http.SameSiteNoneMode {
 			c.SameSite = http.SameSiteLaxMode // without Secure, browsers ignore None

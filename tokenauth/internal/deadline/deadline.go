@@ -44,6 +44,17 @@ func (t *Timeout) Call(parent context.Context) (ctx context.Context, cancel cont
 	return &callContext{t.moment(now), parent}, func() {}, nil
 }
 
+// Half returns a context that ends when half of the time until the deadline of
+// ctx has passed. It is for a call with an alternative, which gets the other
+// half. Without a deadline, Half returns ctx. The caller must call cancel.
+func Half(ctx context.Context) (half context.Context, cancel context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
+}
+
 // Ended reports whether the context has ended or its deadline has passed.
 // Checking the context alone is not enough, because a call with the same
 // deadline may return shortly before the context ends.

@@ -72,6 +72,24 @@ func TestCallEndsAtAnEarlierDeadline(t *testing.T) {
 	})
 }
 
+func TestHalfLeavesTheOtherHalf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		parent, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		half, cancel := Half(parent)
+		defer cancel()
+		<-half.Done()
+		if deadline, _ := parent.Deadline(); time.Until(deadline) != time.Second || parent.Err() != nil {
+			t.Errorf("%v are left of 2s, error %v", time.Until(deadline), parent.Err())
+		}
+		if unlimited, cancel := Half(t.Context()); unlimited != t.Context() {
+			t.Error("without a deadline, the context is another one")
+			cancel()
+		}
+	})
+}
+
 func TestConcurrentCallsKeepTheirDeadlines(t *testing.T) {
 	t.Parallel()
 	d := Timeout{Duration: 40 * time.Millisecond} // a moment is a millisecond

@@ -37,7 +37,8 @@ type countedCode struct {
 	counters      throttle.Storage
 	keys          []throttle.Key
 	before, after [2]throttle.Counter
-	lost          bool // the call returned an error, so the count may not be stored
+	cost          int64 // for how many wrong codes of a year it counts
+	lost          bool  // the call returned an error, so the count may not be stored
 }
 
 // Attempt returns the [Attempt] for a sign-in. It returns nil for a nil

@@ -25,6 +25,10 @@ const (
 // several codes calls CountCode for each of them. A code that was already
 // counted for the account, in the same parameter, is not counted again.
 //
+// While [Config.Shared] fails, each process counts on its own. A code then counts
+// for [Config.Replicas] codes of the year. So all processes together allow 300,
+// and their codes are forgiven no faster than those of one process.
+//
 // It returns a [BlockedError] if one of these limits blocks the code:
 //
 //   - Five wrong codes in a row cause no wait. Each further one makes the next
@@ -45,8 +49,12 @@ func (a *Attempt) CountCode(ctx context.Context, parameter string) error {
 	if l.Shared != nil {
 		code.counters = l.Shared
 	}
-	wait, err := a.countCode(ctx, code, first, 1)
-	if err != nil && code.counters == l.Shared && !deadline.Ended(ctx) {
+	// The caller's time includes that for verifying the code. If Shared hangs,
+	// enough of it must be left.
+	half, cancel := deadline.Half(ctx)
+	defer cancel()
+	wait, err := a.countCode(half, code, first, 1)
+	if err != nil && l.shares(code.counters) && !deadline.Ended(ctx) {
 		l.report(err)
 		code.counters = l.local
 		wait, err = a.countCode(ctx, code, first, l.Replicas)
@@ -68,17 +76,18 @@ func (a *Attempt) countCode(ctx context.Context, code countedCode, first bool, r
 	}
 	defer cancel()
 	now := l.now()
+	code.cost = int64(replicas)
 	inARow := limit{free: int64(max(1, freeCodes/replicas)), longest: 15 * time.Minute}
 	counted := false
 	err = code.counters.UpdateCounters(call, code.keys, func(c []throttle.Counter) {
-		wait = fullFor(c[1], code.keys[1], int64(max(1, codesPerYear/replicas)), now)
+		wait = fullFor(c[1], code.keys[1], code.cost, now)
 		if first { // codes of one attempt do not block each other
 			blocked, _ := inARow.judge(code.keys[0], c[0], now)
 			wait = max(wait, blocked)
 		}
 		if counted = wait == 0; counted {
 			copy(code.before[:], c)
-			c[0], c[1] = failed(c[0], code.keys[0], now), spend(c[1], code.keys[1], 1, now)
+			c[0], c[1] = failed(c[0], code.keys[0], now), spend(c[1], code.keys[1], code.cost, now)
 			copy(code.after[:], c)
 		}
 	})
@@ -98,12 +107,12 @@ func (a *Attempt) TakeBackCodes(ctx context.Context, right bool) {
 	}
 	for _, code := range slices.Backward(a.codes) {
 		err := a.update(ctx, code.counters, code.keys, func(c []throttle.Counter) {
-			for i := range c {
+			for i, cost := range [...]int64{1, code.cost} {
 				switch {
 				case c[i] == code.after[i]:
 					c[i] = code.before[i] // with the time of the failure before, so that no new wait begins
 				case !code.lost:
-					c[i] = spend(c[i], code.keys[i], -1, a.limiter.now())
+					c[i] = spend(c[i], code.keys[i], -cost, a.limiter.now())
 				}
 			}
 			if right {
@@ -123,20 +132,22 @@ func (n namer) codeKeys(of, value string) []throttle.Key {
 	return []throttle.Key{n.key(codes, of, netip.Prefix{}, false, value), n.key(codesOfYear, of, netip.Prefix{}, false, value)}
 }
 
-// fullFor returns how long it takes until the counter of a year has room for one
-// more code, but at most [MaxWait].
-func fullFor(c throttle.Counter, key throttle.Key, room, now int64) time.Duration {
-	switch over := c.FailuresNow(key, now) - room; {
-	case over < 0:
+// fullFor returns how long it takes until the counter of a year has room for a
+// code with this cost, but at most [MaxWait]. An empty counter has room for any
+// code.
+func fullFor(c throttle.Counter, key throttle.Key, cost, now int64) time.Duration {
+	left := c.FailuresNow(key, now)
+	switch over := min(left, left+cost-codesPerYear); {
+	case over <= 0:
 		return 0
-	case over > 0:
+	case over > 1:
 		return MaxWait
 	}
 	since := time.Duration(max(0, now-c.FailedAt)) * time.Millisecond
 	return min(codeForgiveness-since%codeForgiveness, MaxWait)
 }
 
-// spend returns the [throttle.Counter] after n more wrong codes, or after n
+// spend returns the [throttle.Counter] after n more wrong codes, or after -n
 // fewer if n is negative. In the counter of a year, FailedAt moves on by whole
 // intervals only. If it were the time of the last wrong code, each wrong code
 // would restart the interval, and an owner with a typo every other day would be

@@ -35,6 +35,8 @@ package limiter
 
 import (
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // A Limiter counts sign-ins, and blocks attempts that are over a limit. It is
@@ -57,6 +59,11 @@ func New(c Config) *Limiter {
 	l.Config = c
 	return l
 }
+
+// shares reports whether the counters are those of [Config.Shared]. It does not
+// compare them with Shared, because that panics for a type that == cannot
+// compare, such as a struct with a slice.
+func (l *Limiter) shares(counters throttle.Storage) bool { return counters != l.local }
 
 func (l *Limiter) now() int64 { return l.Now().UnixMilli() }
 

@@ -29,7 +29,7 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) 
 // this process uses while [Config.Shared] fails, because reading them is cheap,
 // and because they no longer apply when Shared works again.
 func (l *Limiter) note(a *Attempt, keys []throttle.Key, v *verdict, counters throttle.Storage) {
-	if l.Shared == nil || counters != l.local {
+	if l.Shared == nil || l.shares(counters) {
 		l.memory.note(a.names, keys, v, l.now())
 	}
 }

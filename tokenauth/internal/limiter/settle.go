@@ -92,7 +92,7 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	}
 	defer l.lines.settled(a.keys) // even if the storage panics
 	defer func() { a.counters = nil }()
-	if a.counters == l.Shared {
+	if l.shares(a.counters) {
 		turn, err := l.lines.settle(a.names)
 		if err != nil {
 			l.report(err)

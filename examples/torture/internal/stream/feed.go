@@ -35,7 +35,7 @@ type lossy struct {
 	watcher tokenauth.Watcher
 	lease   time.Duration
 	began   time.Time
-	beat    atomic.Int64 // what the last heartbeat proves, as a time after began; 0 before the first
+	beat    atomic.Int64 // the time that the last heartbeat proves, after began; 0 before the first
 	broken  atomic.Int64 // when the feed last did not work, as a time after began
 
 	silent atomic.Bool // the feed drops everything

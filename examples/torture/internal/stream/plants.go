@@ -13,7 +13,7 @@ import (
 var Plants = []*plant.Plant{
 	{
 		Name: "missed-end", Trials: []string{"streams"},
-		About: "the feed was lost and came back, and nobody checks the streams whose tokens ended in between",
+		About: "the feed was lost and came back, and the streams whose tokens ended in between are not checked",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &missedEnd{s, s.(tokenauth.BulkRevoker), s.(tokenauth.Watcher)}
 		},

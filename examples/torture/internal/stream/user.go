@@ -56,7 +56,7 @@ func (u *user) run(over, ctx context.Context) (open []*stream) {
 		if over.Err() != nil {
 			return open
 		}
-		// A client that disconnects is no business of the others.
+		// If one client disconnects, the others stay.
 		if len(open) > 1 && u.rng.IntN(3) == 0 {
 			open[0].mayEnd(time.Now())
 			open[0].disconnect()
