@@ -28,6 +28,16 @@ func (i IssuedToken) SetCookie(w http.ResponseWriter, r *http.Request, c place.C
 	cookie.Attributes(c).Write(w, r, i.AccessToken.Reveal(), int(age/time.Second))
 }
 
+// SetRefreshCookie makes the response to r set the cookie to the new refresh token, as
+// [IssuedToken.SetCookie] does for the access token. The cookie is not one of
+// [Options.Places]: it has another Name, and as its Path that of the route that calls
+// [Service.Refresh], which reads it with [place.Cookie.Value]. The browser keeps it
+// until the refresh token expires.
+func (i IssuedToken) SetRefreshCookie(w http.ResponseWriter, r *http.Request, c place.Cookie) {
+	age := i.Token.Refresh.ExpiresAt.Sub(i.Token.IssuedAt.Truncate(time.Second))
+	cookie.Attributes(c).Write(w, r, i.RefreshToken.Reveal(), int(min(age, maxCookieAge)/time.Second))
+}
+
 // maxCookieAge is the longest time for which browsers keep a cookie (RFC
 // 6265bis §5.5).
 const maxCookieAge = 400 * 24 * time.Hour

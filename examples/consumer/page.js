@@ -17,14 +17,27 @@ class Refusal extends Error {
   }
 }
 
-// call sends a request, with a form if there is one. The browser adds the cookie.
+// call sends a request, with a form if there is one. The browser adds the cookie. If the
+// access token in it has expired, call refreshes it and sends the request again.
 async function call(method, path, form) {
-  const response = await fetch(path, { method, body: form && new URLSearchParams(form), cache: "no-store" });
+  let response = await send(method, path, form);
+  if (response.status === 401 && await refresh()) response = await send(method, path, form);
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
     throw new Refusal(response.status, body, response.headers.get("Retry-After"));
   }
   return response.status === 204 ? null : response.json();
+}
+
+const send = (method, path, form) =>
+  fetch(path, { method, body: form && new URLSearchParams(form), cache: "no-store" });
+
+// refresh gets new cookies, and reports whether the user is still signed in. Another tab
+// may do the same at the same time: the service then answers both alike.
+async function refresh() {
+  const response = await send("POST", "session", { grant_type: "refresh_token" });
+  if (response.status >= 500) throw new Refusal(response.status, {}, null);
+  return response.ok;
 }
 
 // say tells the user something. With unseen, only a screen reader does.
@@ -255,8 +268,14 @@ function watch() {
     if (++ticks % 5 === 0) showDevices().catch(() => {}); // the stream says when the sign-in ends
   };
   source.addEventListener("end", (event) => {
-    const why = reasons[JSON.parse(event.data).reason];
-    if (why && source === stream) signedOut(why); // else the service restarts, and the browser connects again
+    const { reason } = JSON.parse(event.data);
+    if (source !== stream) return;
+    if (reason === "expired") {
+      source.close();
+      resume(source);
+    } else if (reasons[reason]) {
+      signedOut(reasons[reason]);
+    } // else the service restarts, and the browser connects again
   });
   source.onerror = () => {
     if (source !== stream || $("signed-in").hidden) return;
@@ -265,14 +284,15 @@ function watch() {
   };
 }
 
-// resume finds out why the service refused the stream.
+// resume opens the stream again, after the access token has expired or the service
+// refused the stream. It finds out whether the user is still signed in.
 async function resume(source) {
   if (source !== stream || $("signed-in").hidden) return;
   try {
     await call("GET", "api/me");
     watch();
   } catch (err) {
-    if (err.status === 401) signedOut(reasons.ended);
+    if (err.status === 401) signedOut(reasons.expired);
     else setTimeout(resume, 2000, source);
   }
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -23,14 +25,20 @@ type service struct {
 	sockets sync.WaitGroup // the open WebSockets, for which the server does not wait
 }
 
-// session is the cookie that has the token of a browser.
-var session = place.Cookie{Name: "session"}
+// session is the cookie that has the access token of a browser, and stay the one that
+// has its refresh token. Only /session gets the second one.
+var (
+	session = place.Cookie{Name: "session"}
+	stay    = place.Cookie{Name: "stay", Path: "/session", SameSite: http.SameSiteStrictMode}
+)
 
 // codeParameter is the parameter of a sign-in that has the one-time code.
 const codeParameter = "otp"
 
 func newService(store *store, c config) (*service, error) {
 	options := &tokenauth.Options{
+		Lifetime:   15 * time.Minute,                                      // of an access token
+		Refresh:    &tokenauth.RefreshOptions{Grace: 10 * time.Second},    // signed in for up to 90 days; several processes need a Key
 		Devices:    &tokenauth.DeviceOptions{Parameter: "device"},         // a token for each device
 		Parameters: []string{codeParameter},                               // for the check of the users
 		Places:     []place.Place{place.Scheme("Bearer"), session},        // apps, and the page
@@ -97,12 +105,12 @@ func onlyOwnPages(c *gin.Context) {
 	}
 }
 
-// readForm reads a urlencoded body. If it lacks the parameter, readForm writes the
-// response and returns false.
-func readForm(c *gin.Context, parameter string) bool {
+// readForm reads a urlencoded body. If it has none of the parameters, readForm writes
+// the response and returns false.
+func readForm(c *gin.Context, parameters ...string) bool {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 16<<10)
-	if err := c.Request.ParseForm(); err != nil || !c.Request.PostForm.Has(parameter) {
-		writeError(c, http.StatusBadRequest, "invalid_request", "Send a form (application/x-www-form-urlencoded) with the parameter "+parameter+".")
+	if err := c.Request.ParseForm(); err != nil || !slices.ContainsFunc(parameters, c.Request.PostForm.Has) {
+		writeError(c, http.StatusBadRequest, "invalid_request", "Send a form (application/x-www-form-urlencoded) with the parameter "+strings.Join(parameters, " or ")+".")
 		return false
 	}
 	return true

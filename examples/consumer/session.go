@@ -7,36 +7,49 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// signIn handles POST /session: it is /Token for the page, with the token in a
-// cookie that no script can read.
+// signIn handles POST /session: it is /Token for the page, with the tokens in cookies
+// that no script can read.
 func (s *service) signIn(c *gin.Context) {
-	if !readForm(c, "username") {
+	if !readForm(c, "grant_type", "username") {
 		return
 	}
 	form := c.Request.PostForm
 	credentials := s.auth.RequestCredentials(c.Request)
+	if form.Get("grant_type") == "refresh_token" {
+		credentials.RefreshToken = tokenauth.NewSecret(stay.Value(c.Request))
+		// A refused refresh clears no cookie: another tab may have set it just now.
+		setCookies(c)(s.auth.Refresh(c.Request.Context(), credentials))
+		return
+	}
 	credentials.UserName = form.Get("username")
 	credentials.Password = tokenauth.NewSecret(form.Get("password"))
 	credentials.Device, credentials.DeviceName = form.Get("device"), form.Get("device_name")
 	if code := form.Get(codeParameter); code != "" {
 		credentials.Parameters = map[string]tokenauth.Secret{codeParameter: tokenauth.NewSecret(code)}
 	}
-	issued, err := s.auth.SignIn(c.Request.Context(), credentials)
-	if err == nil {
-		issued.SetCookie(c.Writer, c.Request, session)
-	}
-	answer(c, err)
+	setCookies(c)(s.auth.SignIn(c.Request.Context(), credentials))
 }
 
-// signOut handles DELETE /session. It ends the token, because clearing the cookie
-// would leave it valid.
-func (s *service) signOut(c *gin.Context) {
-	if token, ok := ginadapter.From(c); ok {
-		if err := s.auth.RevokeToken(c.Request.Context(), token); err != nil {
-			answer(c, err)
-			return
+func setCookies(c *gin.Context) func(tokenauth.IssuedToken, error) {
+	return func(issued tokenauth.IssuedToken, err error) {
+		if err == nil {
+			issued.SetCookie(c.Writer, c.Request, session)
+			issued.SetRefreshCookie(c.Writer, c.Request, stay)
 		}
+		answer(c, err)
 	}
-	session.Clear(c.Writer, c.Request)
-	answer(c, nil)
+}
+
+// signOut handles DELETE /session. It ends the sign-in, because clearing the cookies
+// would leave it valid. If the access token has expired, the refresh token names it.
+func (s *service) signOut(c *gin.Context) {
+	err := s.auth.Revoke(c.Request.Context(), stay.Value(c.Request))
+	if token, ok := ginadapter.From(c); ok && err == nil {
+		err = s.auth.RevokeToken(c.Request.Context(), token)
+	}
+	if err == nil {
+		session.Clear(c.Writer, c.Request)
+		stay.Clear(c.Writer, c.Request)
+	}
+	answer(c, err)
 }

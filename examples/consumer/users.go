@@ -34,6 +34,10 @@ func (u inMemory) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	return u().Recheck(ctx, p)
 }
 
+func (u inMemory) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	return u().Reload(ctx, p)
+}
+
 func (u inMemory) SetPassword(ctx context.Context, id string, newPassword tokenauth.Secret, _ ...tokenauth.Token) error {
 	return u().SetPassword(ctx, id, newPassword) // changePassword ends the other tokens
 }

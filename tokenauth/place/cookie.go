@@ -62,3 +62,17 @@ type Cookie struct {
 func (c Cookie) Clear(w http.ResponseWriter, r *http.Request) {
 	cookie.Attributes(c).Write(w, r, "", -1)
 }
+
+// Value returns the value of the cookie in the request, or "" if the request has no or
+// several cookies of this name. It is for a route of the host that reads a refresh token.
+// Guards read the cookies of tokenauth.Options.Places by themselves.
+//
+// The route must refuse requests of other origins, for example with
+// [http.CrossOriginProtection].
+func (c Cookie) Value(r *http.Request) string {
+	value, n := cookie.Attributes(c).Read(r)
+	if n != 1 {
+		return ""
+	}
+	return value
+}
