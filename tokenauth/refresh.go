@@ -103,7 +103,7 @@ func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []cl
 		case rotation.Repeated:
 			issued, done, err = s.repeat(ctx, &c, p, f, e)
 		case rotation.Reused:
-			if done, err = s.endSignIn(ctx, p, f.token, Event{Reason: event.ReasonReused}); done {
+			if done, err = s.endSignIn(ctx, p, f.token, Event{Reason: event.ReasonReused, RemoteAddr: c.RemoteAddr}); done {
 				err = because(errRefreshToken, errReused)
 			}
 		case rotation.Exhausted:
@@ -349,6 +349,7 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, p presentedRefresh
 		access, next = s.derive(next, f.state.Recent[f.index+i].Salt)
 	}
 	if digest := Digest(sha256.Sum256([]byte(access))); !equal(&digest, &f.token.Digest) || !equal(&next.digest, (*Digest)(&f.state.Current)) {
+		s.securityLog.otherKey(ctx, f.token)
 		return issued, false, because(errRefreshToken, errOtherKey)
 	}
 	t := f.token.clone()
