@@ -52,7 +52,8 @@ func (t Token) SlotID() string { return base64.RawURLEncoding.EncodeToString(t.S
 // [Token.SlotID], for example from a token that [Service.Tokens] returned. It
 // works for slots with and without a device.
 //
-//   - It returns [ErrNotFound] if the user has no valid token in this slot.
+//   - It returns [ErrNotFound] if the user has no valid token in this slot, and no
+//     valid refresh token ([Options.Refresh]).
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time. The token may still be valid then.
 func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error {
@@ -61,9 +62,9 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 	if err != nil || len(key) != len(ClientKey{}) || strings.ContainsAny(slotID, "\r\n") { // which the decoder ignores
 		return ErrNotFound
 	}
-	t, err := s.lookups.find(ctx, Slot{UserKeyOf(userID), ClientKey(key)})
+	t, err := s.findSignIn(ctx, Slot{UserKeyOf(userID), ClientKey(key)})
 	switch {
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && t.expired(s.options.Now().Unix()):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && t.over(s.options.Now().Unix()):
 		return ErrNotFound
 	case err == errPanic:
 		return err

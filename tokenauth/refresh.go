@@ -179,6 +179,15 @@ func (f *refresher) source(addr netip.Addr) (hash [8]byte) {
 	return hash
 }
 
+// findSignIn returns the token in the slot. With [Options.Refresh], it also has its
+// Refresh.
+func (s *Service) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
+	if s.refresh == nil {
+		return s.lookups.find(ctx, slot)
+	}
+	return s.refresh.lookups.find(ctx, slot)
+}
+
 // refreshState returns the state of the token's refresh token, or nil if it has none that
 // counts: a sign-in without refresh tokens may have left an earlier one.
 func (t *Token) refreshState() *rotation.State {
