@@ -188,7 +188,7 @@ func newChallenges(o *Options) challenges {
 		malformed = wire.TokenTwice
 	}
 	if o.Refresh != nil {
-		replaced = wire.TokenSucceeded // a refresh is no sign-in
+		replaced = wire.TokenSucceeded // a refresh is not a sign-in
 	}
 	return challenges{
 		none:              wire.BearerChallenge(realm, "", ""),

@@ -52,7 +52,7 @@ func ExampleOptions_refresh() {
 	fmt.Println("new tokens:", second.AccessToken != first.AccessToken && second.RefreshToken != first.RefreshToken)
 	now = now.Add(10 * time.Second) // the answer was lost
 	fmt.Println("the same tokens again:", refresh(first.RefreshToken) == second)
-	now = now.Add(time.Minute) // somebody has a copy of the used token
+	now = now.Add(time.Minute) // there is a copy of the used token
 	fmt.Println(refresh(first.RefreshToken).Error)
 	fmt.Println(refresh(second.RefreshToken).Error)
 	// Output:

@@ -139,8 +139,8 @@ func (c *counted) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, er
 
 func (c *counted) calls() (finds, writes int32) { return c.finds.Swap(0), c.writes.Swap(0) }
 
-// A string that is no refresh token is refused before the storage is asked. The throttle
-// does not count it, because nobody can guess a refresh token.
+// A string that is not a refresh token is refused before the storage is asked. The throttle
+// does not count it, because a refresh token cannot be guessed.
 func TestGarbageIsRefusedBeforeTheStorageIsAsked(t *testing.T) {
 	t.Parallel()
 	store := new(counted)
@@ -506,15 +506,15 @@ func TestIntrospectionOfRefreshTokens(t *testing.T) {
 	if got := sendToken(t, auth, "/introspect", "web:"+secret, "token="+current.RefreshToken+hint); got != inactive {
 		t.Errorf("expired: answered %s, want %s", got, inactive)
 	}
-	// Introspection is no use of a refresh token.
+	// Introspection does not use a refresh token up.
 	now = now.Add(-time.Second)
 	if a := refreshOverHTTP(t, auth, "web:"+secret, refreshGrant(current.RefreshToken)); a.status != http.StatusOK {
 		t.Errorf("a refresh afterwards: answered %d %s", a.status, a.body)
 	}
 }
 
-// Each result of a refresh has an event and a level. What any client can cause with each
-// request is logged at debug level.
+// Each result of a refresh has an event and a level. Refusals that any client can
+// cause with each request are logged at debug level.
 func TestEventsAndLogRecordsOfRefreshes(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

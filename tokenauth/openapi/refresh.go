@@ -14,7 +14,7 @@ func (f *facts) refreshGrant() string {
 	return "**Refresh:** with `grant_type=refresh_token` and `refresh_token`, exchanges a refresh token for a new access token and a new refresh token (RFC 6749 §6). " +
 		"Both earlier tokens become invalid. Keep the new refresh token: each is used once. " +
 		"If the answer was lost, repeat the request within " + lifetimeInWords(f.Refresh.Grace) + ", up to 3 times, and get the same tokens again. " +
-		"A refresh token that is used again later ends the sign-in, because somebody may have a copy. " +
+		"A refresh token that is used again later ends the sign-in, because there may be a copy. " +
 		"A refresh token is valid for " + lifetimeInWords(f.Refresh.Lifetime) + ", and the sign-in ends after " + lifetimeInWords(f.Refresh.MaxLifetime) + ".\n\n"
 }
 

@@ -58,7 +58,7 @@ func TestNewFamilyAndParseRefreshAgree(t *testing.T) {
 	}
 }
 
-// Even with the same prefix, a refresh token is no access token, and the other way round.
+// Even with the same prefix, a refresh token is not an access token, and the other way round.
 func TestAccessAndRefreshTokensAreNotTakenForEachOther(t *testing.T) {
 	t.Parallel()
 	r := NewFamily(sha256.Sum256([]byte("17")))

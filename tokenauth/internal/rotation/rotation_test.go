@@ -202,7 +202,7 @@ func TestDecodeRefusesOtherBytes(t *testing.T) {
 	}
 }
 
-// What Decode accepts, Encode gives back.
+// Encode returns the bytes that Decode accepted.
 func FuzzDecode(f *testing.F) {
 	f.Add((&State{}).Encode())
 	f.Add((&State{Access: filled(1), SignedIn: -1, Recent: []Rotation{rotated(filled(1), time.Hour, here)}}).Encode())
