@@ -131,7 +131,8 @@
 //	                 client             warn   a client has an old secret, or another client's refresh token
 //	                 invalid, expired   debug  -
 //	refused          replaced           warn   alert if it continues: two processes share an account (user_id,
-//	                                           client_id) and keep replacing each other's token
+//	                                           client_id) and keep replacing each other's token; with
+//	                                           Options.Refresh, a refresh by another tab causes one, too
 //	                 role, client       warn   a user or a client tried something that it may not do
 //	                 expired, invalid,
 //	                 no_credentials,

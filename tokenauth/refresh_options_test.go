@@ -117,7 +117,7 @@ func TestRefreshesAtProcessesWhoseClocksDiffer(t *testing.T) {
 	}
 }
 
-// A clock that was set back by an hour says nothing of the age of a refresh. So a used
+// After a clock was set back by an hour, the age of a refresh is unknown. So a used
 // refresh token is refused, and nothing ends. The current one is accepted.
 func TestRefreshAfterAClockWasSetBack(t *testing.T) {
 	t.Parallel()
