@@ -111,6 +111,7 @@ func TestGuidesWork(t *testing.T) {
 		{"../tokenauth/password/README.md", "members", "TestSecondFactor"},
 		{"../tokenauth/README.md", "devices", "TestSignIns"},
 		{"../tokenauth/README.md", "stay", "TestStaySignedIn"},
+		{"../tokenauth/README.md", "refresh", "TestStayWithoutThePassword"},
 		{"../tokenauth/README.md", "places", "TestBrowserAndApp"},
 		{"../ginadapter/README.md", "tenant", "TestRequire"},
 		{"../ginadapter/README.md", "guests", "TestGuests"},

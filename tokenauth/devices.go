@@ -63,8 +63,9 @@ func (c ClientKey) under(u UserKey) ClientKey {
 // [Token.SlotID], for example from a token that [Service.Tokens] returned. It
 // works for slots with and without a device.
 //
-//   - It returns [ErrNotFound] if the user has no valid token in this slot, or if
-//     the slot is another user's.
+//   - It returns [ErrNotFound] if the user has neither a valid token in this slot
+//     nor a valid refresh token ([Options.Refresh]), or if the slot is another
+//     user's.
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time. The token may still be valid then.
 func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error {
@@ -74,9 +75,9 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 		return ErrNotFound
 	}
 	user := UserKeyOf(userID)
-	t, err := s.lookups.find(ctx, Slot{user, ClientKey(key).under(user)})
+	t, err := s.findSignIn(ctx, Slot{user, ClientKey(key).under(user)})
 	switch {
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && t.expired(s.options.Now().Unix()):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && t.over(s.options.Now().Unix()):
 		return ErrNotFound
 	case err == errPanic:
 		return err

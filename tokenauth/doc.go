@@ -33,7 +33,7 @@
 // [Options] configures the lifetime of tokens, the cache, throttling, logging
 // and more. [Options.Places] lets guards find the token in a cookie or in another
 // header. [Options.Devices] lets a user be signed in on several devices at the
-// same time. [Service.RevokeUser] ends a user's tokens, for example after a
+// same time. [Options.Refresh] issues refresh tokens. [Service.RevokeUser] ends a user's tokens, for example after a
 // password change.
 //
 // The packages below storage/ implement [Storage]. The package
@@ -53,6 +53,10 @@
 // names no device uses the slot of the user and the client, as without the
 // option. [Service.Tokens] lists a user's sign-ins, [Service.RevokeDevice] ends
 // one of them, and [Service.RevokeUser] ends all, or all others.
+//
+// With [Options.Refresh], the slot also holds the sign-in's refresh token. A
+// refresh replaces both tokens ([Service.Refresh]). Whatever ends the slot's token
+// ends both.
 //
 // The access token is the string that the client keeps. A [Token] is the record
 // that the [Storage] keeps. It has the [Digest] of the access token, never the
@@ -119,8 +123,16 @@
 //	                 malformed          debug  -
 //	validated        -                  -      -
 //	                 fallback           -      once these events stop, remove Options.Fallback
+//	refreshed        -                  info   -
+//	                 repeated           info   - (the answer was lost, or two tabs refreshed at once)
+//	                 repeated_elsewhere warn   as above, but from another address: ask the user if it continues
+//	refresh_refused  reused             warn   alert: there is a copy of a refresh token, so the sign-in
+//	                                           ended (a revoked event with the same reason)
+//	                 client             warn   a client has an old secret, or another client's refresh token
+//	                 invalid, expired   debug  -
 //	refused          replaced           warn   alert if it continues: two processes share an account (user_id,
-//	                                           client_id) and keep replacing each other's token
+//	                                           client_id) and keep replacing each other's token; with
+//	                                           Options.Refresh, a refresh by another tab causes one, too
 //	                 role, client       warn   a user or a client tried something that it may not do
 //	                 expired, invalid,
 //	                 no_credentials,
@@ -130,6 +142,7 @@
 //	revoked          -, user, client,
 //	                 all                info   - (without a reason: one token, which was stored)
 //	                 devices            info   - (the user has more devices than DeviceOptions.Max)
+//	                 reused             info   see refresh_refused
 //	unavailable      -                  error  alert: the storage or a user look-up fails
 //	                 internal           error  alert: the host's code panicked, or returned an invalid principal
 //	                 busy               -      alert: more sign-ins arrive than password.Options allows to hash
@@ -193,6 +206,8 @@
 //   - a proxy that is not trusted sent a client's address; the record names the
 //     option to set;
 //   - a client ID contains a colon;
+//   - a refresh was repeated at a process with another [RefreshOptions.Key] (within
+//     the same bounds);
 //   - a wrapper hides an optional ability of the type that it wraps (logged by
 //     New).
 //
@@ -208,7 +223,8 @@
 // both versions can run side by side. Set [Options.Devices],
 // [Options.MaxLifetime] and [Options.IdleTimeout] when all replicas run a
 // version that has them: an older version does not know when a token was used.
-// These options may be removed again. Tokens on devices then stay valid until
+// Set [Options.Refresh] then, too: an older version accepts no refresh tokens, and
+// its sign-ins issue none. These options may be removed again. Tokens on devices then stay valid until
 // they expire or are revoked.
 //
 // # Concurrency

@@ -24,12 +24,13 @@ type Endpoints struct {
 	// and there is no token endpoint.
 	Token []string
 	// Revocation is the path of the revocation endpoint (RFC 7009); "" means no
-	// such endpoint.
+	// such endpoint. It also revokes refresh tokens, and so their sign-ins.
 	Revocation string
 	// Introspection is the path of the introspection endpoint (RFC 7662); ""
 	// means no such endpoint. It needs [Options.Clients]. It serves clients
 	// that have a secret and may introspect ([Client.IntrospectsOwn],
-	// [Client.IntrospectsAll]).
+	// [Client.IntrospectsAll]). A refresh token is active only with
+	// token_type_hint=refresh_token.
 	Introspection string
 	// Issuer is the URL by which clients know this server; "" means no
 	// metadata. With an Issuer, the server publishes its metadata (RFC 8414) at

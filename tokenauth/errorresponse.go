@@ -177,15 +177,18 @@ type challenges struct {
 	none, malformed, invalid, expired, replaced, insufficientScope string
 
 	malformedText string // the error_description in malformed
+	replacedText  string // the error_description in replaced; empty means wire.TokenReplaced
 	basic         string // for a client that must authenticate
 }
 
-// newChallenges returns the values for a Service, which has places if
-// [Options.Places] is set.
-func newChallenges(realm string, places bool) challenges {
-	malformed := wire.BearerMalformed
-	if places {
+// newChallenges returns the values for a Service with these options.
+func newChallenges(o *Options) challenges {
+	realm, malformed, replaced := o.Realm, wire.BearerMalformed, wire.TokenReplaced
+	if o.Places != nil {
 		malformed = wire.TokenTwice
+	}
+	if o.Refresh != nil {
+		replaced = wire.TokenSucceeded // a refresh is not a sign-in
 	}
 	return challenges{
 		none:              wire.BearerChallenge(realm, "", ""),
@@ -193,7 +196,8 @@ func newChallenges(realm string, places bool) challenges {
 		malformedText:     malformed,
 		invalid:           wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenInvalid),
 		expired:           wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenExpired),
-		replaced:          wire.BearerChallenge(realm, wire.InvalidToken, wire.TokenReplaced),
+		replaced:          wire.BearerChallenge(realm, wire.InvalidToken, replaced),
+		replacedText:      replaced,
 		insufficientScope: wire.BearerChallenge(realm, wire.InsufficientScope, ""),
 		basic:             wire.BasicChallenge(realm),
 	}

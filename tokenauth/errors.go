@@ -35,7 +35,8 @@ var (
 	ErrExpiredToken = fmt.Errorf("%w: it has expired", ErrInvalidToken)
 
 	// ErrReplacedToken means that the user signed in again at the same client,
-	// so a newer token replaced this one. It wraps [ErrInvalidToken].
+	// or that the token was refreshed ([Options.Refresh]), so a newer token
+	// replaced this one. It wraps [ErrInvalidToken].
 	// [Service.Validate] returns it only for the most recently replaced token,
 	// and [ErrInvalidToken] for tokens that were replaced earlier.
 	ErrReplacedToken = fmt.Errorf("%w: it was replaced by a newer sign-in", ErrInvalidToken)

@@ -74,6 +74,8 @@ func reasonOf(err error, refused event.Kind) (event.Kind, event.Reason) {
 		return refused, event.ReasonReused
 	case errors.Is(err, errRefreshExpired):
 		return refused, event.ReasonExpired
+	case errors.Is(err, errOtherClient):
+		return refused, event.ReasonClient
 	case errors.Is(err, errRefreshToken):
 		return refused, event.ReasonInvalid
 	case errors.Is(err, ErrRejected):

@@ -520,10 +520,10 @@ func TestSecurityLogWritesEventsUpToALimit(t *testing.T) {
 func TestEventKindsHaveNames(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[event.Kind]string{
-		0: "unknown", -1: "unknown", 8: "unknown",
+		0: "unknown", -1: "unknown", event.Unavailable + 1: "unknown",
 		event.Issued: "issued", event.SignInRefused: "sign_in_refused", event.Validated: "validated",
 		event.Refused: "refused", event.Introspected: "introspected", event.Revoked: "revoked",
-		event.Unavailable: "unavailable",
+		event.Refreshed: "refreshed", event.RefreshRefused: "refresh_refused", event.Unavailable: "unavailable",
 	} {
 		if got := kind.String(); got != want {
 			t.Errorf("kind %d is %q, want %q", kind, got, want)

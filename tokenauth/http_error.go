@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"time"
@@ -83,7 +84,7 @@ func (c *challenges) errorResponse(err error) *ErrorResponse {
 	case errors.Is(err, ErrExpiredToken):
 		return unauthorized(wire.TokenExpired, c.expired)
 	case errors.Is(err, ErrReplacedToken):
-		return unauthorized(wire.TokenReplaced, c.replaced)
+		return unauthorized(cmp.Or(c.replacedText, wire.TokenReplaced), c.replaced)
 	case errors.Is(err, ErrInvalidToken):
 		return unauthorized(wire.TokenInvalid, c.invalid)
 	case errors.Is(err, errPanic), errors.Is(err, ErrInvalidPrincipal):

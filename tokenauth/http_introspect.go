@@ -21,6 +21,10 @@ import (
 // ([Client.IntrospectsOwn], [Client.IntrospectsAll]). If the token is not
 // valid, or the client may not introspect it, the response is {"active":false}.
 // If the storage failed, the response is a 503, and never {"active":false}.
+//
+// A resource server introspects what a request presents as its access token, and may
+// look only at "active". So a refresh token is active only for a client that asks for
+// one, by token_type_hint=refresh_token.
 func (s *Service) introspectionHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -48,7 +52,7 @@ func (s *Service) mayIntrospect(request *tokenForm) error {
 
 func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error) {
 	began := time.Now()
-	token, err := s.introspected(r.Context(), request.accessToken)
+	token, refresh, err := s.introspected(r.Context(), request)
 	if err == errPanic { // formHandler reports it
 		return nil, err
 	}
@@ -64,6 +68,9 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 	s.observe(r.Context(), &e)
 	switch {
 	case err == nil:
+		if refresh {
+			return s.refreshIntrospection(token), nil
+		}
 		return s.introspectionResponse(token), nil
 	case errors.Is(err, ErrInvalidToken), errors.Is(err, errUnauthorizedClient):
 		return inactive, nil
@@ -71,22 +78,25 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 	return nil, err
 }
 
-// introspected returns the token of an introspection request. For a refresh token, it
-// expires with that.
-func (s *Service) introspected(ctx context.Context, token string) (*Token, error) {
-	p, ok := s.refresh.parse(token)
-	if !ok {
-		return s.validate(ctx, token)
+// introspected returns the token of an introspection request, and whether the request
+// has its refresh token.
+func (s *Service) introspected(ctx context.Context, request *tokenForm) (t *Token, refresh bool, err error) {
+	p, refresh := s.refresh.parse(request.accessToken)
+	switch {
+	case !refresh:
+		t, err = s.validate(ctx, request.accessToken)
+		return t, false, err
+	case request.hint != "refresh_token":
+		return nil, false, ErrInvalidToken // it is not an access token
 	}
 	f, err := s.judge(ctx, p)
 	if err == nil && f.verdict != rotation.Current {
 		err = because(errRefreshToken, errUsed)
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	f.token.ExpiresAt = f.token.Refresh.ExpiresAt
-	return f.token, nil
+	return f.token, true, nil
 }
 
 var inactive = []byte(`{"active":false}`)
@@ -100,7 +110,23 @@ func (o *Options) checkIntrospection() error {
 	return nil
 }
 
-// introspectionResponse returns the response for a valid token. It has the RFC
+// refreshIntrospection returns the response for a valid refresh token. It has no
+// token_type, because a refresh token is not a bearer token, and no roles, because it
+// gives access to nothing but the token endpoint.
+func (s *Service) refreshIntrospection(t *Token) []byte {
+	var body jsonObject
+	body.boolean("active", true)
+	if t.ClientID != "" {
+		body.text("client_id", t.ClientID)
+	}
+	body.text("username", t.Principal.UserName)
+	body.number("exp", t.Refresh.ExpiresAt.Unix())
+	body.number("iat", t.IssuedAt.Unix())
+	body.text("sub", t.Principal.UserID)
+	return body.done()
+}
+
+// introspectionResponse returns the response for a valid access token. It has the RFC
 // 7662 §2.2 members that apply to the token, and the same roles and attributes
 // as the token response.
 func (s *Service) introspectionResponse(t *Token) []byte {

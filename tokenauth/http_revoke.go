@@ -34,7 +34,6 @@ func (s *Service) revocationHandler() http.Handler {
 		if p, ok := s.refresh.parse(request.accessToken); ok {
 			err := s.revokeRefresh(ctx, p, request.client, e)
 			if errors.Is(err, errUnauthorizedClient) {
-				e.ClientID = request.client.ID
 				return nil, s.observeUnread(r, event.Refused, err)
 			}
 			return emptyObject, err
@@ -89,13 +88,13 @@ var emptyObject = []byte("{}")
 
 // A tokenForm is a parsed request for revocation or introspection.
 type tokenForm struct {
-	accessToken string
+	accessToken string        // or a refresh token
+	hint        string        // the token_type_hint
 	client      *Client       // nil without a registry
 	named       requestClient // how the request authenticates the client
 }
 
 // tokenFormParameters are the known parameters, each of which may occur once.
-// The token_type_hint is ignored, since there is only one type of token.
 var tokenFormParameters = []string{"token", "token_type_hint", "client_id", "client_secret"}
 
 func (s *Service) readTokenForm(w http.ResponseWriter, r *http.Request) (*tokenForm, error) {
@@ -109,7 +108,7 @@ func (s *Service) readTokenForm(w http.ResponseWriter, r *http.Request) (*tokenF
 	if err != nil {
 		return nil, err
 	}
-	request := &tokenForm{accessToken: f.form["token"]}
+	request := &tokenForm{accessToken: f.form["token"], hint: f.form["token_type_hint"]}
 	if s.options.Clients != nil {
 		// Authenticate the client first, so that an unknown client learns
 		// nothing about the other parameters.

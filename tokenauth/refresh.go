@@ -103,7 +103,7 @@ func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []cl
 		case rotation.Repeated:
 			issued, done, err = s.repeat(ctx, &c, p, f, e)
 		case rotation.Reused:
-			if done, err = s.endSignIn(ctx, p, f.token, Event{Reason: event.ReasonReused}); done {
+			if done, err = s.endSignIn(ctx, p, f.token, Event{Reason: event.ReasonReused, RemoteAddr: c.RemoteAddr}); done {
 				err = because(errRefreshToken, errReused)
 			}
 		case rotation.Exhausted:
@@ -177,6 +177,15 @@ func (f *refresher) source(addr netip.Addr) (hash [8]byte) {
 	mac.Write([]byte("tokenauth/v1/source\x00" + network.String()))
 	copy(hash[:], mac.Sum(nil))
 	return hash
+}
+
+// findSignIn returns the token in the slot. With [Options.Refresh], it also has its
+// Refresh.
+func (s *Service) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
+	if s.refresh == nil {
+		return s.lookups.find(ctx, slot)
+	}
+	return s.refresh.lookups.find(ctx, slot)
 }
 
 // refreshState returns the state of the token's refresh token, or nil if it has none that
@@ -349,6 +358,7 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, p presentedRefresh
 		access, next = s.derive(next, f.state.Recent[f.index+i].Salt)
 	}
 	if digest := Digest(sha256.Sum256([]byte(access))); !equal(&digest, &f.token.Digest) || !equal(&next.digest, (*Digest)(&f.state.Current)) {
+		s.securityLog.otherKey(ctx, f.token)
 		return issued, false, because(errRefreshToken, errOtherKey)
 	}
 	t := f.token.clone()

@@ -78,7 +78,8 @@ func (e *Event) logLevel() slog.Level {
 		}
 		return slog.LevelDebug
 	case event.RefreshRefused:
-		if e.Reason == event.ReasonReused {
+		switch e.Reason {
+		case event.ReasonReused, event.ReasonClient:
 			return slog.LevelWarn
 		}
 		return slog.LevelDebug
@@ -125,6 +126,15 @@ func (l *securityLog) record(ctx context.Context, e *Event) {
 		return
 	}
 	l.logger.LogAttrs(ctx, e.logLevel(), logMessages[e.Kind], e.attrs(suppressed)...)
+}
+
+// otherKey logs that a refresh was repeated at a process that cannot derive the
+// same tokens again.
+func (l *securityLog) otherKey(ctx context.Context, t *Token) {
+	if suppressed, ok := l.admit(eventSort{event.RefreshRefused, "key"}, eventSource{userID: t.Principal.UserID}); ok {
+		l.logger.WarnContext(ctx, "tokenauth: a refresh was repeated, but the first try was at a process with another Options.Refresh.Key, so it was refused: set the same Key on all replicas",
+			"user_id", t.Principal.UserID, "client_id", t.ClientID, "suppressed", suppressed)
+	}
 }
 
 // corrupt logs a stored token that cannot be read.

@@ -76,7 +76,7 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		storage:       s,
 		authenticator: a,
 		options:       options,
-		challenges:    newChallenges(options.Realm, options.Places != nil),
+		challenges:    newChallenges(&options),
 		places:        places,
 		timeout:       deadline.Timeout{Duration: options.Timeout},
 		created:       time.Now(),

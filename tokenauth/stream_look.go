@@ -34,9 +34,6 @@ func (s *Service) lookStreamed(ctx context.Context, t *Token) (now *Token, err e
 // readStreamed returns the token in the slot. With [Options.Refresh], it also has its
 // Refresh, because a stream goes on when its token is refreshed.
 func (s *Service) readStreamed(ctx context.Context, slot Slot) (*Token, error) {
-	if s.refresh == nil {
-		return s.read(ctx, slot)
-	}
-	t, err := s.refresh.lookups.find(ctx, slot)
+	t, err := s.findSignIn(ctx, slot)
 	return t, s.loadError(ctx, err)
 }

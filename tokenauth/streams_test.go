@@ -78,7 +78,7 @@ func inStreamBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s
 					if !fed {
 						storage = withoutFeed{store}
 					}
-					auth := newService(t, storage, new(staff), &o)
+					auth := newService(t, storage, new(reloading), &o)
 					auth.Authorizer(tokenauth.Requirement{Stream: true})
 					ctx, cancel := context.WithCancel(t.Context())
 					var wg sync.WaitGroup

@@ -70,7 +70,7 @@ type replay struct {
 	address string // of the client
 }
 
-func newReplay(t *testing.T) *replay {
+func newReplay(t *testing.T, refresh bool) *replay {
 	t.Helper()
 	p := &replay{site: newSite(t, engines["sqlite"].store(t), "sqlite", "2", true), record: readRecord(t)}
 	roles := map[string]bool{"Administrator": true, "Reader": true}
@@ -85,7 +85,7 @@ func newReplay(t *testing.T) *replay {
 			p.exec(t, `INSERT INTO "AspNetUserRoles" ("UserId", "RoleId") SELECT ?, "Id" FROM "AspNetRoles" WHERE "Name" = ?`, u.UserID, role)
 		}
 	}
-	auth, err := newAuth(t.Context(), p.db, layouts["2"], true)
+	auth, err := newAuth(t.Context(), p.db, layouts["2"], true, refresh)
 	if err != nil {
 		t.Fatal(err)
 	}

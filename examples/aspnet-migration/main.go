@@ -2,7 +2,7 @@
 // application. It signs in the users in the ASP.NET Identity tables. Their clients
 // send the same requests as before.
 //
-//	go run ./examples/aspnet-migration [-identity 2|core] [-keep-hashes] [-store STORE] [-addr HOST:PORT]
+//	go run ./examples/aspnet-migration [-identity 2|core] [-keep-hashes] [-refresh] [-store STORE] [-addr HOST:PORT]
 //
 // STORE is the database with the tables: sqlite:PATH, postgres://… or
 // mysql://USER:PASSWORD@tcp(HOST:PORT)/DATABASE. The default is an SQLite file.
@@ -35,20 +35,21 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
 	identity := flag.String("identity", "2", "layout of the tables: `2` for ASP.NET Identity 2, core for ASP.NET Core Identity")
 	keepHashes := flag.Bool("keep-hashes", false, "do not replace password hashes; needed while the old application still signs users in")
+	refresh := flag.Bool("refresh", false, "issue refresh tokens, as an application with a RefreshTokenProvider does")
 	store := flag.String("store", "", "`database` with the tables: sqlite:PATH, postgres://… or mysql://…; empty means an SQLite file with users to try")
 	flag.Parse()
 	gin.SetMode(gin.ReleaseMode)
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *addr, *identity, *keepHashes, *store); err != nil {
+	if err := run(ctx, *addr, *identity, *keepHashes, *refresh, *store); err != nil {
 		log.Fatal("aspnet-migration: ", err)
 	}
 }
 
 // run serves until the context is canceled. It then waits up to 10 seconds for
 // the requests in progress.
-func run(ctx context.Context, addr, identity string, keepHashes bool, store string) error {
+func run(ctx context.Context, addr, identity string, keepHashes, refresh bool, store string) error {
 	l, ok := layouts[identity]
 	if !ok {
 		return fmt.Errorf("-identity must be 2 or core, not %q", identity)
@@ -70,7 +71,7 @@ func run(ctx context.Context, addr, identity string, keepHashes bool, store stri
 	if err := createExample(db, l, listener.Addr()); err != nil {
 		return err
 	}
-	auth, err := newAuth(ctx, db, l, keepHashes)
+	auth, err := newAuth(ctx, db, l, keepHashes, refresh)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func run(ctx context.Context, addr, identity string, keepHashes bool, store stri
 
 // newAuth returns the Token API. It keeps the tokens in tables of its own, in the
 // database that has the Identity tables.
-func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*tokenauth.Service, error) {
+func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes, refresh bool) (*tokenauth.Service, error) {
 	users, err := newUsers(ctx, db, l, keepHashes)
 	if err != nil {
 		return nil, err
@@ -104,11 +105,15 @@ func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*toke
 	if err != nil {
 		return nil, err
 	}
-	return tokenauth.New(tokens, users, &tokenauth.Options{
+	o := &tokenauth.Options{
 		// The old application cannot call RevokeUser when it changes a user.
 		// So the Token API reads the user again on each request.
 		LiveCheck: func(ctx context.Context, t tokenauth.Token) error { return users.Recheck(ctx, t.Principal) },
-	})
+	}
+	if refresh {
+		o.Refresh = new(tokenauth.RefreshOptions) // several replicas need the same Key
+	}
+	return tokenauth.New(tokens, users, o)
 }
 
 // routes returns the routes of the controllers that were moved to this service.

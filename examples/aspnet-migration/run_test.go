@@ -37,7 +37,7 @@ func TestStartFails(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel() // ends run if it serves instead of failing
-			err := run(ctx, test.addr, test.identity, false, test.store)
+			err := run(ctx, test.addr, test.identity, false, false, test.store)
 			if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("run returned the error %v, want one with %q and without the password", err, test.says)
 			}

@@ -81,7 +81,7 @@ func newSite(t *testing.T, store, engine, identity string, keepHashes bool) *sit
 		s.exec(t, engines[engine].types.Replace(statement))
 	}
 
-	auth, err := newAuth(t.Context(), s.db, layouts[identity], keepHashes)
+	auth, err := newAuth(t.Context(), s.db, layouts[identity], keepHashes, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ type situation struct {
 }
 
 func situations() []situation {
-	return slices.Concat(parsing, authorization, semantics, faults, overload, leakage, devices, webPages)
+	return slices.Concat(parsing, authorization, semantics, faults, overload, leakage, devices, webPages, refreshTokens)
 }
 
 // TestAbuse runs each situation of the catalogue as a subtest. With -v it lists
@@ -100,15 +100,15 @@ func TestAbuseIsComplete(t *testing.T) {
 	for _, chapter := range []struct {
 		letter string
 		last   int
-	}{{"P", 48}, {"A", 27}, {"U", 39}, {"D", 30}, {"T", 20}, {"L", 20}, {"V", 9}, {"W", 4}} {
+	}{{"P", 48}, {"A", 27}, {"U", 39}, {"D", 30}, {"T", 20}, {"L", 20}, {"V", 9}, {"W", 4}, {"R", 6}} {
 		for i := range chapter.last {
 			if id := fmt.Sprintf("%s%02d", chapter.letter, i+1); id != "L17" {
 				want = append(want, id)
 			}
 		}
 	}
-	if len(want) != 196 {
-		t.Fatalf("the list of expected ids has %d entries, want 196", len(want))
+	if len(want) != 202 {
+		t.Fatalf("the list of expected ids has %d entries, want 202", len(want))
 	}
 	seen := make(map[string]int)
 	for _, s := range situations() {

@@ -84,9 +84,9 @@ const (
 	ReasonInvalid Reason = "invalid"
 	// ReasonExpired: the access token has expired.
 	ReasonExpired Reason = "expired"
-	// ReasonReplaced: a newer sign-in replaced the access token. If this
-	// happens repeatedly, two processes probably use the same account, and each
-	// signs in separately.
+	// ReasonReplaced: a newer sign-in or a refresh replaced the access token. If
+	// this happens repeatedly, two processes probably use the same account, and
+	// each signs in separately, or they share a refresh token.
 	ReasonReplaced Reason = "replaced"
 	// ReasonCrossSite: a page of another site may have made a browser send the
 	// request with its cookie.

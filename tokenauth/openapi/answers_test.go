@@ -51,6 +51,8 @@ func TestAnswers(t *testing.T) {
 			{"devices", tokenauth.Options{Devices: &tokenauth.DeviceOptions{Parameter: "Installation"}}, tokenauth.Endpoints{}},
 			{"clients with devices", tokenauth.Options{Clients: registry{}, Devices: &tokenauth.DeviceOptions{Parameter: "device"}}, tokenauth.Endpoints{}},
 			{"further parameters", tokenauth.Options{Clients: registry{}, Parameters: []string{"otp", "Recovery.Code"}}, everything},
+			{"refresh tokens", tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)}, without},
+			{"clients with refresh tokens", tokenauth.Options{Clients: registry{}, Refresh: &tokenauth.RefreshOptions{Prefix: "r_"}, Lifetime: 15 * time.Minute}, everything},
 			{"POST only", tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/oauth/token"}}},
 		} {
 			t.Run(name+"/"+test.name, func(t *testing.T) {
@@ -335,6 +337,21 @@ func (c *checker) token(path, method string) {
 			call{status: 400, name: "credentials_in_query", query: "?recovery.code=x", body: with("otp", "123456")},
 		)
 	}
+	if c.h.auth.Options().Refresh != nil {
+		with := func(refreshToken string) string {
+			return strings.Replace(user("alice", "password"), "grant_type=password", form("grant_type", "refresh_token", "refresh_token", refreshToken), 1)
+		}
+		issued := c.issued("alice", "client")
+		c.try(path, method,
+			call{status: 200, body: with(issued.RefreshToken)},
+			call{status: 200, body: with(issued.RefreshToken)},                     // a repetition
+			call{status: 200, body: user("alice", "password") + "&refresh_token="}, // as the page sends empty fields
+			call{status: 400, name: "invalid_refresh_token", body: with(issued.RefreshToken)},
+			call{status: 400, name: "invalid_refresh_token", body: with("guess")},
+			call{status: 400, name: "no_refresh_token", body: with("")},
+			call{status: 400, name: "credentials_in_query", query: "?refresh_token=x", body: with("x")},
+		)
+	}
 	if c.h.clients {
 		c.try(path, method,
 			call{status: 200, body: valid, header: basic("client", c.h.secret)},
@@ -359,6 +376,16 @@ func (c *checker) token(path, method string) {
 // signIn returns an access token.
 func (c *checker) signIn(user, client string) string {
 	c.Helper()
+	return c.issued(user, client).AccessToken
+}
+
+type issued struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+}
+
+func (c *checker) issued(user, client string) (answer issued) {
+	c.Helper()
 	body := form("grant_type", "password", "username", user, "password", "password")
 	if c.h.clients {
 		body += "&" + form("client_id", client, "client_secret", c.h.secret)
@@ -368,13 +395,10 @@ func (c *checker) signIn(user, client string) string {
 		path = "/oauth/token"
 	}
 	_, response := c.send(path, "post", call{body: body})
-	var answer struct {
-		AccessToken string `json:"access_token"`
-	}
 	if text := readAll(c.T, response); json.Unmarshal([]byte(text), &answer) != nil || answer.AccessToken == "" {
 		c.Fatalf("sign-in: got status %d", response.StatusCode)
 	}
-	return answer.AccessToken
+	return answer
 }
 
 func (c *checker) about(token, client string) string {
@@ -412,6 +436,9 @@ func (c *checker) revocation() {
 	if c.h.clients {
 		c.try(path, "post", call{status: 400, name: "unauthorized_client", body: c.about(token, "other")})
 	}
+	if c.h.auth.Options().Refresh != nil {
+		c.try(path, "post", call{status: 200, name: "revoked", body: c.about(c.issued("bob", "client").RefreshToken, "client")})
+	}
 	c.try(path, "post",
 		call{status: 200, name: "revoked", body: c.about(token, "client")},
 		call{status: 200, name: "revoked", body: c.about(token, "client")},
@@ -424,6 +451,14 @@ func (c *checker) introspection() {
 	const path = "/introspect"
 	token := c.signIn("carol", "client")
 	c.tokenForm(path, token)
+	if c.h.auth.Options().Refresh != nil {
+		refreshToken := c.issued("frank", "client").RefreshToken
+		c.try(path, "post",
+			call{status: 200, body: c.about(refreshToken, "client") + "&token_type_hint=refresh_token"},
+			call{status: 200, body: c.about(refreshToken, "resource") + "&token_type_hint=refresh_token"},
+			call{status: 200, name: "inactive", body: c.about(refreshToken, "client")},
+		)
+	}
 	c.try(path, "post",
 		call{status: 200, body: c.about(token, "client")},
 		call{status: 200, body: c.about(token, "resource")},

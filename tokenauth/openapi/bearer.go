@@ -82,7 +82,7 @@ func (f *facts) bearerAnswers() []namedAnswer {
 	}
 	invalid := refusal{"invalid", wire.InvalidToken, wire.TokenInvalid}
 	expired := refusal{"expired", wire.InvalidToken, wire.TokenExpired}
-	replaced := refusal{"replaced", wire.InvalidToken, wire.TokenReplaced}
+	replaced := refusal{"replaced", wire.InvalidToken, f.replacedToken()}
 	malformed := wire.BearerMalformed
 	if f.Places != nil {
 		malformed = wire.TokenTwice

@@ -224,7 +224,7 @@ func (f *facts) introduction() string {
 	return "Sign in with a user name and a password at `" + f.mounted.Token[0] + "`. Send the access token from the response with each request:\n\n" +
 		"    " + f.tokenExample() + "\n\n" +
 		"A user has one valid token" + f.place("each") + ": each sign-in issues a new token and invalidates the previous one. " +
-		"A token is valid for " + lifetimeInWords(f.Lifetime) + "." + f.livesOn() + " It is an opaque string without readable data."
+		"A token is valid for " + lifetimeInWords(f.Lifetime) + "." + f.livesOn() + f.isRefreshed() + " It is an opaque string without readable data."
 }
 
 func or(s, otherwise string) string {

@@ -82,8 +82,12 @@ func TestDescriptionIsOpenAPI(t *testing.T) {
 			tokenauth.Endpoints{}, nil,
 		},
 		"further parameters": {&tokenauth.Options{Parameters: []string{"otp", "recovery.code"}}, tokenauth.Endpoints{}, nil},
-		"POST only":          {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
-		"own errors":         {nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true, Paths: own()}},
+		"refresh tokens": {
+			&tokenauth.Options{Clients: clients, Refresh: new(tokenauth.RefreshOptions)},
+			tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com"}, nil,
+		},
+		"POST only":  {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
+		"own errors": {nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true, Paths: own()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -233,6 +237,40 @@ func TestDescribesFurtherParameters(t *testing.T) {
 	}
 	if required := fmt.Sprint(at(schema.(map[string]any), "required")); required != "[grant_type username password]" {
 		t.Errorf("the parameters %s are required, want only those of each sign-in", required)
+	}
+}
+
+// Refresh tokens are described only with their option, and then wherever they occur.
+func TestDescribesRefreshTokens(t *testing.T) {
+	t.Parallel()
+	clients, _ := newRegistry()
+	e := tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com"}
+	o := tokenauth.Options{Clients: clients}
+	if text := string(mustDescribe(t, &o, e, nil).JSON()); strings.Contains(strings.ToLower(text), "refresh") {
+		t.Error("without the option, the description mentions refresh tokens")
+	}
+	o.Refresh = &tokenauth.RefreshOptions{Prefix: "renew_", Lifetime: 60 * 24 * time.Hour, Grace: 10 * time.Second}
+	o.Lifetime = 15 * time.Minute
+	doc := document(t, mustDescribe(t, &o, e, nil).JSON())
+	schema := at(doc, "components", "requestBodies", "TokenRequest", "content", "application/x-www-form-urlencoded", "schema")
+	if got := fmt.Sprint(at(schema, "properties", "grant_type", "enum"), at(schema, "required"), at(schema, "then", "required"), at(schema, "else", "required")); got != "[password refresh_token] [grant_type] [refresh_token] [username password]" {
+		t.Errorf("the parameters of a token request are %s", got)
+	}
+	response := at(doc, "components", "schemas", "TokenResponse")
+	if got := fmt.Sprint(at(response, "required")); got != "[access_token token_type expires_in refresh_token userName userId role .issued .expires]" {
+		t.Errorf("the members of the response are %s", got)
+	}
+	if got := at(response, "properties", "refresh_token", "pattern"); got != "^renew_[A-Za-z0-9_-]+$" {
+		t.Errorf("the pattern of a refresh token is %v", got)
+	}
+	text := fmt.Sprint(at(doc, "paths", "/Token", "post", "description"))
+	for _, want := range []string{"within 10 seconds", "valid for 60 days", "ends after 90 days"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the description of the token endpoint lacks %q: %s", want, text)
+		}
+	}
+	if got := fmt.Sprint(at(doc, "paths", e.MetadataPath(), "get", "responses", "200", "content", "application/json", "schema", "properties", "grant_types_supported", "const")); got != "[password refresh_token]" {
+		t.Errorf("the grants in the metadata are %s", got)
 	}
 }
 

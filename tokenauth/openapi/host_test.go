@@ -45,6 +45,11 @@ func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenaut
 	}, nil
 }
 
+// Reload implements [tokenauth.Reloader].
+func (people) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	return p, nil
+}
+
 // registry has three confidential clients with different permissions, and a public
 // one.
 type registry map[string]tokenauth.Client

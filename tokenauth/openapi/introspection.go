@@ -7,12 +7,12 @@ import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 func (f *facts) introspection() object {
 	return object{{"post", object{
 		{"operationId", "introspect"}, {"tags", []string{tagToken}}, {"summary", "Introspect a token"},
-		{"description", "Returns the user and the expiry of an access token (RFC 7662).\n\n" +
+		{"description", "Returns the user and the expiry of " + f.aToken() + " (RFC 7662).\n\n" +
 			"**Returns** the user and the times of a valid token. For a token that is invalid, or that the client may not introspect, returns only `\"active\": false`.\n\n" +
 			"**Authorization:** a client with a secret that may introspect, by Basic authentication or by `client_id` and `client_secret` in the body." + aboutForms},
 		{"x-codeSamples", f.samples("introspect", f.mounted.Introspection)},
 		{"security", f.clientSecurity()},
-		{"requestBody", f.tokenForm()},
+		{"requestBody", f.tokenForm("introspection")},
 		{"responses", references(f.introspectionAnswers())},
 	}}}
 }
@@ -23,10 +23,7 @@ func (f *facts) introspectionAnswers() []namedAnswer {
 		{"200", "TokenIntrospected", answer{
 			description: "The state of the token.",
 			schema:      reference("schemas", "IntrospectionResponse"),
-			examples: object{
-				{"active", example("A valid token", f.exampleIntrospection())},
-				{"inactive", example("Any other token", object{{"active", false}})},
-			},
+			examples:    f.introspectionExamples(),
 		}},
 		{"400", "IntrospectionRefused", refused("The request is malformed, or the client may not introspect.", bad...)},
 	}
@@ -55,13 +52,25 @@ func (f *facts) introspectionResponse() object {
 	for _, name := range f.ResponseAttributes {
 		properties = append(properties, member{name, text("An attribute of the account. Absent if the account has no value.")})
 	}
-	return object{{"oneOf", []object{
-		{{"title", "Active"}, {"type", "object"}, {"required", required}, {"properties", properties}, {"additionalProperties", false}},
-		{
-			{"title", "Inactive"}, {"type", "object"}, {"required", []string{"active"}},
-			{"properties", object{{"active", object{{"type", "boolean"}, {"const", false}}}}}, {"additionalProperties", false},
-		},
-	}}}
+	states := []object{{{"title", "Active"}, {"type", "object"}, {"required", required}, {"properties", properties}, {"additionalProperties", false}}}
+	if f.refreshes() {
+		states = append(states, f.activeRefreshToken(properties))
+	}
+	return object{{"oneOf", append(states, object{
+		{"title", "Inactive"}, {"type", "object"}, {"required", []string{"active"}},
+		{"properties", object{{"active", object{{"type", "boolean"}, {"const", false}}}}}, {"additionalProperties", false},
+	})}}
+}
+
+func (f *facts) introspectionExamples() object {
+	examples := object{{"active", example("A valid token", f.exampleIntrospection())}}
+	if f.refreshes() {
+		examples = append(examples, member{"refresh_token", example("A valid refresh token", object{
+			{"active", true}, {"client_id", "client"}, {"username", "username"},
+			{"exp", exampleIssued.Add(f.Refresh.Lifetime).Unix()}, {"iat", exampleIssued.Unix()}, {"sub", exampleUserID},
+		})})
+	}
+	return append(examples, member{"inactive", example("Any other token", object{{"active", false}})})
 }
 
 func (f *facts) exampleIntrospection() object {

@@ -4,7 +4,7 @@ import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 
 // revocation returns the Path Item Object of the revocation endpoint (RFC 7009).
 func (f *facts) revocation() object {
-	description := "Revokes an access token (RFC 7009). The response is the same for a token that was already invalid.\n\n" +
+	description := "Revokes " + f.aToken() + " (RFC 7009). The response is the same for a token that was already invalid." + f.revokesBoth() + "\n\n" +
 		"**Returns** an empty object once the token is invalid.\n\n**Authorization:** "
 	if f.clients() {
 		description += "the client that the token was issued to, by Basic authentication or by `client_id` and `client_secret` in the body."
@@ -16,7 +16,7 @@ func (f *facts) revocation() object {
 		{"description", description + aboutForms},
 		{"x-codeSamples", f.samples("revoke", f.mounted.Revocation)},
 		{"security", f.clientSecurity()},
-		{"requestBody", f.tokenForm()},
+		{"requestBody", f.tokenForm("revocation")},
 		{"responses", references(f.revocationAnswers())},
 	}}}
 }
@@ -24,10 +24,10 @@ func (f *facts) revocation() object {
 const aboutForms = "\n\n**Headers:** `Content-Type: application/x-www-form-urlencoded`.\n\n**Body:** at most 8192 bytes and 32 parameters, in UTF-8."
 
 // tokenForm returns the Request Body Object of revocation and introspection.
-func (f *facts) tokenForm() object {
+func (f *facts) tokenForm(of string) object {
 	properties := object{
-		{"token", object{{"type", "string"}, {"minLength", 1}, {"examples", []string{f.exampleToken()}}, {"description", "The access token."}}},
-		{"token_type_hint", object{{"type", "string"}, {"default", ""}, {"description", "Ignored: the server has one type of token."}}},
+		{"token", object{{"type", "string"}, {"minLength", 1}, {"examples", []string{f.exampleToken()}}, {"description", f.theToken()}}},
+		{"token_type_hint", object{{"type", "string"}, {"default", ""}, {"description", f.tokenHint(of)}}},
 	}
 	if f.clients() {
 		properties = append(properties, f.clientProperties()...)

@@ -38,7 +38,7 @@ func (f *facts) tokenOperation(id, method string, i int) object {
 	case method == "get":
 		op = append(op, object{{"summary", "Sign in, by GET"}, {"description", f.signInByGet()}, {"x-codeSamples", f.samples("signInByGet", first)}}...)
 	default:
-		op = append(op, object{{"summary", "Sign in"}, {"description", f.signIn()}, {"x-codeSamples", f.samples("signIn", first)}}...)
+		op = append(op, object{{"summary", f.signInSummary()}, {"description", f.signIn()}, {"x-codeSamples", f.samples("signIn", first)}}...)
 	}
 	return append(op, object{
 		{"security", f.clientSecurity()},
@@ -69,6 +69,7 @@ func (f *facts) signIn() string {
 	} else {
 		text += "none. The user's credentials are in the body. If the body has neither `username` nor `password`, the server reads them from Basic authentication. `client_id` and `client_secret` are ignored.\n\n"
 	}
+	text += f.refreshGrant()
 	text += "**Headers:** `Content-Type: application/x-www-form-urlencoded`. The server reads the body in this format whatever the header says, " +
 		"so old clients that label it `application/json` keep working. The body must not be compressed.\n\n" +
 		"**Body:** at most 8192 bytes and 32 parameters, in UTF-8. Unknown parameters are ignored. Names are not case-sensitive. " +
@@ -89,10 +90,11 @@ func (f *facts) signInByGet() string {
 // tokenRequest returns the Request Body Object of the token endpoint.
 func (f *facts) tokenRequest() object {
 	properties := object{
-		{"grant_type", object{{"type", "string"}, {"const", "password"}, {"default", "password"}, {"description", "The only supported grant."}}},
+		{"grant_type", f.grantType()},
 		{"username", object{{"type", "string"}, {"minLength", 1}, {"maxLength", 256}, {"examples", []string{"username"}}, {"description", "1 to 256 bytes without control characters. Spaces are kept."}}},
 		{"password", object{{"type", "string"}, {"format", "password"}, {"minLength", 1}, {"maxLength", 1024}, {"examples", []string{"password"}}, {"description", "1 to 1024 bytes without NUL."}}},
 	}
+	properties = append(properties, f.refreshProperties()...)
 	if f.clients() {
 		properties = append(properties, f.clientProperties()...)
 	}
@@ -101,11 +103,8 @@ func (f *facts) tokenRequest() object {
 	}
 	properties = append(properties, f.furtherProperties()...)
 	example := object{{"grant_type", "password"}, {"username", "username"}, {"password", "password"}}
-	return form("The user's credentials, URL-encoded.", object{
-		{"type", "object"},
-		{"required", []string{"grant_type", "username", "password"}},
-		{"properties", properties},
-	}, example)
+	schema := append(object{{"type", "object"}}, f.requiredParameters()...)
+	return form("The user's credentials, URL-encoded.", append(schema, member{"properties", properties}), example)
 }
 
 // clientProperties returns the schemas of client_id and client_secret. By
@@ -178,12 +177,18 @@ func (f *facts) tokenResponse() object {
 			{"type", "integer"}, {"minimum", 0}, {"maximum", f.longest() - 1},
 			{"description", "Whole seconds left when the token was issued, rounded down."},
 		}},
+	}
+	if f.refreshes() {
+		properties = append(properties, member{"refresh_token", append(text("The refresh token. Keep it as safe as a password, and replace it after each refresh."),
+			member{"pattern", "^" + f.Refresh.Prefix + "[A-Za-z0-9_-]+$"})})
+	}
+	properties = append(properties, object{
 		{"userName", text("The name of the account, as stored.")},
 		{"userId", text("The identifier of the account, which never changes.")},
 		{"role", text("The role of the account. Several roles are separated by commas.")},
 		{".issued", date("When the token was issued.")},
 		{".expires", date(f.expires())},
-	}
+	}...)
 	required := make([]string, len(properties))
 	for i, p := range properties {
 		required[i] = p.name
@@ -197,9 +202,14 @@ func (f *facts) tokenResponse() object {
 func (f *facts) exampleTokenResponse() object {
 	example := object{
 		{"access_token", f.exampleToken()}, {"token_type", "bearer"}, {"expires_in", f.seconds() - 1},
+	}
+	if f.refreshes() {
+		example = append(example, member{"refresh_token", f.exampleRefreshToken()})
+	}
+	example = append(example, object{
 		{"userName", "username"}, {"userId", exampleUserID}, {"role", "Administrator"},
 		{".issued", exampleIssued.Format(http.TimeFormat)}, {".expires", exampleIssued.Add(f.Lifetime).Format(http.TimeFormat)},
-	}
+	}...)
 	for _, name := range f.ResponseAttributes {
 		example = append(example, member{name, "…"})
 	}

@@ -108,13 +108,14 @@ var (
 func (f *facts) badTokenRequests() []refusal {
 	refusals := append([]refusal{
 		{"invalid_grant", wire.InvalidGrant, wire.RejectedCredentials},
-		{"unsupported_grant_type", wire.UnsupportedGrantType, wire.GrantTypeUnknown},
+		{"unsupported_grant_type", wire.UnsupportedGrantType, f.unsupportedGrant()},
 		{"no_grant_type", wire.InvalidRequest, wire.GrantTypeMissing},
 		{"no_username", wire.InvalidRequest, wire.UserNameMissing},
 		{"no_password", wire.InvalidRequest, wire.PasswordMissing},
 		{"long_username", wire.InvalidRequest, wire.UserNameTooLong},
 		{"control_in_username", wire.InvalidRequest, wire.UserNameControls},
 	}, f.badForms(wire.SendTokenRequest)...)
+	refusals = append(refusals, f.refreshRefusals()...)
 	if f.device() != "" {
 		refusals = append(refusals,
 			refusal{"device", wire.InvalidRequest, wire.DeviceMalformed},

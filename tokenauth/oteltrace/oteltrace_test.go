@@ -71,6 +71,14 @@ func TestEventsBecomeSpans(t *testing.T) {
 			[]attribute.KeyValue{text("tokenauth.reason", "credentials"), client}, codes.Unset,
 		},
 		{
+			of(event.Refreshed, event.ReasonRepeated), nil, "tokenauth refreshed",
+			[]attribute.KeyValue{text("tokenauth.reason", "repeated"), client}, codes.Unset,
+		},
+		{
+			of(event.RefreshRefused, event.ReasonReused), nil, "tokenauth refresh_refused",
+			[]attribute.KeyValue{text("tokenauth.reason", "reused"), client}, codes.Unset,
+		},
+		{
 			anonymous, &oteltrace.Options{UserID: true}, "tokenauth refused",
 			[]attribute.KeyValue{text("tokenauth.reason", "no_credentials")}, codes.Unset,
 		},

@@ -77,8 +77,10 @@ var sorts = []struct {
 		"", event.ReasonInvalid, event.ReasonExpired, event.ReasonReplaced, event.ReasonClient,
 	}},
 	{event.Revoked, []event.Reason{
-		"", event.ReasonUser, event.ReasonClient, event.ReasonDevices, event.ReasonAll,
+		"", event.ReasonUser, event.ReasonClient, event.ReasonDevices, event.ReasonReused, event.ReasonAll,
 	}},
+	{event.Refreshed, []event.Reason{"", event.ReasonRepeated, event.ReasonRepeatedElsewhere}},
+	{event.RefreshRefused, []event.Reason{event.ReasonInvalid, event.ReasonExpired, event.ReasonClient, event.ReasonReused}},
 	{event.Unavailable, []event.Reason{"", event.ReasonBusy, event.ReasonCanceled, event.ReasonInternal}},
 }
 

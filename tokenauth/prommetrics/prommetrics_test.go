@@ -25,6 +25,13 @@ tokenauth_events_total{kind="introspected",reason="expired"} 0
 tokenauth_events_total{kind="introspected",reason="invalid"} 0
 tokenauth_events_total{kind="introspected",reason="replaced"} 0
 tokenauth_events_total{kind="issued",reason=""} 0
+tokenauth_events_total{kind="refresh_refused",reason="client"} 0
+tokenauth_events_total{kind="refresh_refused",reason="expired"} 0
+tokenauth_events_total{kind="refresh_refused",reason="invalid"} 0
+tokenauth_events_total{kind="refresh_refused",reason="reused"} 0
+tokenauth_events_total{kind="refreshed",reason=""} 0
+tokenauth_events_total{kind="refreshed",reason="repeated"} 0
+tokenauth_events_total{kind="refreshed",reason="repeated_elsewhere"} 0
 tokenauth_events_total{kind="refused",reason="client"} 0
 tokenauth_events_total{kind="refused",reason="cross_site"} 0
 tokenauth_events_total{kind="refused",reason="expired"} 0
@@ -37,6 +44,7 @@ tokenauth_events_total{kind="revoked",reason=""} 0
 tokenauth_events_total{kind="revoked",reason="all"} 0
 tokenauth_events_total{kind="revoked",reason="client"} 0
 tokenauth_events_total{kind="revoked",reason="devices"} 0
+tokenauth_events_total{kind="revoked",reason="reused"} 0
 tokenauth_events_total{kind="revoked",reason="user"} 0
 tokenauth_events_total{kind="sign_in_refused",reason=""} 0
 tokenauth_events_total{kind="sign_in_refused",reason="client"} 0

@@ -96,6 +96,7 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 		},
 		Places:    []place.Place{place.Scheme("Bearer"), place.Cookie{Name: "token"}},
 		Devices:   &tokenauth.DeviceOptions{Parameter: "device", Max: 1},
+		Refresh:   new(tokenauth.RefreshOptions),
 		Observers: []func(context.Context, tokenauth.Event){m.Observe},
 		Logger:    slog.New(slog.DiscardHandler),
 		Now:       h.clock.Now,
@@ -122,6 +123,17 @@ func (h *host) signIn(status int, userName, password, clientID string) {
 	h.post(h.auth.TokenHandler(), status, url.Values{
 		"grant_type": {"password"}, "username": {userName}, "password": {password}, "client_id": {clientID}, "client_secret": {h.secret.Reveal()},
 	})
+}
+
+// refresh sends a refresh token from an address.
+func (h *host) refresh(status int, refreshToken tokenauth.Secret, clientID, from string) {
+	h.t.Helper()
+	form := url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {refreshToken.Reveal()}, "client_id": {clientID}, "client_secret": {h.secret.Reveal()},
+	}
+	r := httptest.NewRequest("POST", "/", strings.NewReader(form.Encode()))
+	r.RemoteAddr = from
+	h.serve(h.auth.TokenHandler(), status, r)
 }
 
 // give posts the token to the endpoint, as the client "web".
@@ -236,6 +248,31 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	issued, err := h.auth.Issue(t.Context(), alice, &tokenauth.IssueOptions{ClientID: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const here, elsewhere = "192.0.2.1:1", "203.0.113.7:1"
+	happens("refreshed ", func() { h.refresh(200, issued.RefreshToken, "web", here) })
+	happens("refreshed repeated", func() { h.refresh(200, issued.RefreshToken, "web", here) })
+	happens("refreshed repeated_elsewhere", func() { h.refresh(200, issued.RefreshToken, "web", elsewhere) })
+	happens("refresh_refused invalid", func() { h.refresh(400, tokenauth.NewSecret("nonsense"), "web", here) })
+	happens("refresh_refused client", func() { h.refresh(400, issued.RefreshToken, "unknown", here) })
+	h.clock.Advance(time.Minute)
+	happens("revoked reused", func() { h.refresh(400, issued.RefreshToken, "web", here) })
+	if issued, err = h.auth.Issue(t.Context(), alice, &tokenauth.IssueOptions{ClientID: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	happens("refresh_refused reused", func() {
+		h.refresh(200, issued.RefreshToken, "web", here)
+		h.clock.Advance(time.Minute)
+		h.refresh(400, issued.RefreshToken, "web", here)
+	})
+	if issued, err = h.auth.Issue(t.Context(), alice, &tokenauth.IssueOptions{ClientID: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	h.clock.Advance(30 * 24 * time.Hour)
+	happens("refresh_refused expired", func() { h.refresh(400, issued.RefreshToken, "web", here) })
 	happens("revoked user", func() {
 		if err := h.auth.RevokeUser(t.Context(), "17"); err != nil {
 			t.Error(err)

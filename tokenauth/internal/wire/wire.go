@@ -73,6 +73,7 @@ const (
 	TokenInvalid      = "The access token is invalid."
 	TokenExpired      = "The access token has expired."
 	TokenReplaced     = "The access token was replaced by a newer sign-in."
+	TokenSucceeded    = "The access token was replaced by a newer token." // with refresh tokens
 	BearerMalformed   = "The request needs one Authorization header with one bearer token."
 	TokenTwice        = "The request has several access tokens."
 	FromAnotherSite   = "The request comes from another site."

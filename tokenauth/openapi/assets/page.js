@@ -25,7 +25,7 @@ const particularHeaders = (Original, system) => (props) => {
 // the page shows.
 const withoutSecrets = (Original, system) => ({ request, ...props }) => {
   const body = request.get("body");
-  if (typeof body === "string") request = request.set("body", body.replace(/(^|&)(password|client_secret|token)=[^&]*/g, "$1$2=***"));
+  if (typeof body === "string") request = request.set("body", body.replace(/(^|&)(password|client_secret|token|refresh_token)=[^&]*/g, "$1$2=***"));
   const headers = request.get("headers")?.map((value, name) =>
     name.toLowerCase() === "authorization" && /^basic /i.test(value) ? "Basic ***" : value);
   if (headers) request = request.set("headers", headers);
