@@ -147,8 +147,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms, lifetime, refresh, refresh_expires_at)
 			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite + d.dialect.overwriteDevice + d.dialect.overwriteRefresh),
 		refresh: d.statement(`UPDATE tokenauth_tokens SET digest = ?, replaced = ?, issued_at = ?, expires_at = ?, user_name = ?, roles = ?, attributes = ?, stamp = ?,
-			issued_ms = ?, refresh = ?, refresh_expires_at = ?
-			WHERE user_key = ? AND client_key = ? AND digest = ? AND refresh = ? AND stamp = ?`),
+			issued_ms = ?, refresh = ?, refresh_expires_at = ? WHERE user_key = ? AND client_key = ? AND digest = ? AND refresh = ? AND stamp = ?`),
 		find:        d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
 		findBatch:   d.batchStatement("tokenauth_tokens", tokenColumns),
 		findUses:    d.batchStatement("tokenauth_uses", useColumns),

@@ -26,7 +26,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// exercise signs a user in, changes the user, validates, uses devices and purges.
+// exercise signs a user in, changes the user, validates, uses devices, refreshes and purges.
 func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest tokenauth.Digest) {
 	t.Helper()
 	auth := service(t, s, s.Users())
@@ -44,7 +44,7 @@ func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest toke
 	if err != nil || !token.IssuedAt.Equal(grant.Token.IssuedAt) || token.Replaced.IsZero() {
 		t.Fatalf("Validate returns %+v, error %v", token, err)
 	}
-	if err := useDevices(t.Context(), s); err != nil {
+	if err := errors.Join(useDevices(t.Context(), s), useRefresh(t.Context(), s)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := auth.Purge(t.Context()); err != nil {
@@ -133,16 +133,17 @@ func TestMigrateUpAndDown(t *testing.T) {
 
 		// Apply the scripts by hand, down and up again.
 		script := func(name string) { t.Helper(); apply(t, e, db, name) }
-		script("0006_devices.down.sql")
+		script("0007_refresh.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("after one script down: error %v, want ErrSchemaVersion", err)
 		}
+		script("0006_devices.down.sql")
 		script("0005_revocations.down.sql")
 		script("0004_introspection.down.sql")
 		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after five scripts down: error %v, want ErrSchemaVersion", err)
+			t.Errorf("after six scripts down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
@@ -158,6 +159,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 		script("0005_revocations.up.sql")
 		script("0005_revocations.up.sql")
 		script("0006_devices.up.sql")
+		script("0007_refresh.up.sql")
 		if s, err = gormstore.New(ctx, db, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -28,6 +28,9 @@ func next(t tokenauth.Token, n int) tokenauth.Token {
 	u := token(t.Principal.UserID, t.ClientID, n)
 	u.Slot, u.Device, u.DeviceName, u.Lifetime = t.Slot, t.Device, t.DeviceName, t.Lifetime
 	u.Replaced = t.Digest
+	if len(u.Principal.UserName) > 256 {
+		u.Principal.UserName = t.Principal.UserName
+	}
 	u.IssuedAt = t.IssuedAt.Add(time.Hour)
 	u.ExpiresAt = t.ExpiresAt.Add(time.Hour)
 	return withRefresh(u, n)
