@@ -81,10 +81,11 @@ func explainsRefresh(t *testing.T, e engine, when string, conn *sql.Conn, text s
 		was.Slot.User[:], was.Slot.Client[:], was.Digest[:], []byte("state"), was.Principal.Stamp)
 	right := map[string]string{
 		"sqlite":   "SEARCH tokenauth_tokens USING PRIMARY KEY (user_key=? AND client_key=?)",
-		"postgres": "Index Scan using tokenauth_tokens_pkey",
+		"postgres": "Scan using tokenauth_tokens_pkey",
 		"mariadb":  "tokenauth_tokens|range|PRIMARY|PRIMARY|32|",
 	}[e.name]
-	if !strings.Contains(plan, right) {
+	plan = strings.ReplaceAll(plan, "Bitmap Index Scan on tokenauth_tokens_pkey", right) // for few rows
+	if !strings.Contains(plan, right) || strings.Contains(plan, "Seq Scan") {
 		t.Errorf("%s: the plan of Refresh lacks %q:\n%s", when, right, plan)
 	}
 }
