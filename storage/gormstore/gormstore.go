@@ -77,7 +77,8 @@ import (
 // A Store is a [tokenauth.Storage] in a SQL database. It also implements
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
 // [tokenauth.BulkRevoker], [tokenauth.UseRecorder], [tokenauth.Refresher] and
-// throttle.Storage. It is safe for concurrent use. Any number of processes may use one database.
+// throttle.Storage. It is safe for concurrent use. Any number of processes may use one
+// database.
 type Store struct {
 	*database
 	tx    *gorm.DB // the caller's transaction, or nil
