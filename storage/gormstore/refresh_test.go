@@ -26,7 +26,7 @@ import (
 )
 
 // refreshToken returns a token on a device that has a refresh token. Its state has bytes
-// that are no text.
+// that are not valid UTF-8.
 func refreshToken(user string, n byte) tokenauth.Token {
 	t := deviceToken(user, n)
 	t.Lifetime = 0

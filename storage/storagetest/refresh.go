@@ -22,8 +22,8 @@ func withRefresh(t tokenauth.Token, n int) tokenauth.Token {
 	return t
 }
 
-// next returns the token after a refresh of t: what [tokenauth.Service] may change is
-// changed. The number n makes its Digest and its State unique.
+// next returns the token after a refresh of t. It differs from t in the fields that a
+// refresh changes. The number n makes its Digest and its State unique.
 func next(t tokenauth.Token, n int) tokenauth.Token {
 	u := token(t.Principal.UserID, t.ClientID, n)
 	u.Slot, u.Device, u.DeviceName, u.Lifetime = t.Slot, t.Device, t.DeviceName, t.Lifetime
