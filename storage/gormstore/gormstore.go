@@ -40,6 +40,8 @@
 //   - A token that was just issued is unknown. Its client signs in again.
 //   - A token that was just revoked or replaced is valid again, until it expires or is
 //     revoked or replaced a second time.
+//   - A refresh token that was just issued by a refresh is unknown. When its client uses
+//     it, the sign-in ends, and the log reports reuse. The client signs in again.
 //
 // To keep every confirmed change, set synchronous_standby_names, and set
 // synchronous_commit to on (the default) or remote_apply. A change whose request got

@@ -95,7 +95,8 @@
 // dies, its last changes may be lost. A token that was just issued is then
 // unknown, and its client must sign in again. A token that was just revoked or
 // replaced is valid again on the new master, until it expires or is revoked
-// once more.
+// once more. A refresh token that a refresh just issued is unknown: when its
+// client uses it, the sign-in ends, and the log reports reuse.
 //
 // The settings min-replicas-to-write and min-replicas-max-lag limit the loss
 // when a master is cut off: it loses only a few seconds of changes. These
