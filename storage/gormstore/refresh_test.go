@@ -570,3 +570,37 @@ func TestDatabaseHoldsNoRefreshToken(t *testing.T) {
 		}
 	})
 }
+
+// A failover may lose a refresh that the client was told of. The client's refresh token is
+// then unknown, and counts as reused: the sign-in ends.
+func TestLostRefreshEndsTheSignIn(t *testing.T) {
+	t.Parallel()
+	s, _ := engines[0].store(t)
+	ctx := t.Context()
+	create(t, s, "alice")
+	auth := refreshService(t, s, s.Users())
+	first, err := signIn(ctx, auth, "alice", "password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := s.FindRefresh(ctx, []tokenauth.Slot{first.Token.Slot})
+	if err != nil || before[0].Err != nil {
+		t.Fatalf("FindRefresh returns %+v, error %v", before, err)
+	}
+	second, err := refreshWith(ctx, auth, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Replace(ctx, before[0].Token); err != nil { // as the new primary has it
+		t.Fatal(err)
+	}
+	if _, err := refreshWith(ctx, auth, second); !errors.Is(err, tokenauth.ErrInvalidToken) {
+		t.Errorf("with the lost refresh token: error %v, want ErrInvalidToken", err)
+	}
+	if got, err := s.Find(ctx, first.Token.Slot); !errors.Is(err, tokenauth.ErrNotFound) {
+		t.Errorf("the slot has %+v, error %v, want none", got, err)
+	}
+	if third, err := signIn(ctx, auth, "alice", "password"); err != nil || third.RefreshToken.Reveal() == "" {
+		t.Errorf("the next sign-in: %v", err)
+	}
+}
