@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -273,13 +275,8 @@ func findRefreshRace(ctx context.Context, s tokenauth.Storage) error {
 				if f.Err != nil {
 					return fmt.Errorf("FindRefresh returned error %w for a slot that always holds a token", f.Err)
 				}
-				n := int64(-1)
-				for change := before[i]; change <= begun[i].Load(); change++ {
-					if f.Token.Digest == at(i, change).Digest {
-						n = change
-					}
-				}
-				if n < 0 {
+				n, err := strconv.ParseInt(strings.TrimSpace(string(f.Token.Digest[:])), 10, 64)
+				if err != nil || n < before[i] || n > begun[i].Load() {
 					return fmt.Errorf("FindRefresh returned digest %v, want that of a change from %d to %d", f.Token.Digest, before[i], begun[i].Load())
 				}
 				if err := sameRefresh(f.Token, at(i, n)); err != nil {

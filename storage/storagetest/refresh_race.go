@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -167,29 +168,32 @@ func refreshRevokeUserRace(ctx context.Context, s tokenauth.Storage) error {
 	for round := range 18 {
 		const devices = 4
 		var tokens [devices]tokenauth.Token
+		number := func(i, n int) int { return 1_000_000*round + 100_000*i + n }
 		for i := range tokens {
-			n := 10_000*round + 1000*i
+			n := number(i, 0)
 			tokens[i] = withRefresh(onDevice("alice", "mobile", fmt.Sprint("device", i), n), n)
 		}
 		if err := all(ctx, s, tokens[:]...); err != nil {
 			return err
 		}
 		end, name := endings[round%len(endings)], names[round%len(endings)]
+		var over atomic.Bool
 		err := together(devices+1, func(i int) error {
 			if i == devices {
+				defer over.Store(true)
 				time.Sleep(time.Duration(round) * 100 * time.Microsecond) // so that it begins at different moments
 				return end()
 			}
 			was := tokens[i]
-			for n := 1; n < 1000; n++ {
-				t := next(was, 10_000*round+1000*i+n)
+			for n := 1; ; n++ {
+				last := over.Load()
+				t := next(was, number(i, n))
 				stored, err := r.Refresh(ctx, was, t)
-				if err != nil || !stored {
+				if err != nil || !stored || last {
 					return err
 				}
 				was = t
 			}
-			return nil
 		})
 		if err != nil {
 			return err
