@@ -231,6 +231,10 @@ func refreshPurgeRace(ctx context.Context, s tokenauth.Storage) error {
 	return nil
 }
 
+// maxSlow is how many calls with an ended context must take longer than patience before a
+// rule is broken. A busy machine may delay one.
+const maxSlow = 3
+
 func refreshContextEnded(ctx context.Context, s tokenauth.Storage) error {
 	r, ok := s.(tokenauth.Refresher)
 	if !ok {
@@ -240,8 +244,9 @@ func refreshContextEnded(ctx context.Context, s tokenauth.Storage) error {
 	if err := all(ctx, s, was); err != nil {
 		return err
 	}
-	// The context ends before the first call. In each later call it ends 50 µs later
-	// than in the call before.
+	// The context ends before each of the first calls. In each later call it ends 50 µs
+	// later than in the call before.
+	slow := 0
 	for round := range 40 {
 		found, err := findHeld(ctx, r, was)
 		if err != nil {
@@ -250,16 +255,20 @@ func refreshContextEnded(ctx context.Context, s tokenauth.Storage) error {
 		t := next(was, 10+round)
 		ended, cancel := context.WithCancel(ctx)
 		timer := time.AfterFunc(time.Duration(round)*50*time.Microsecond, cancel)
-		if round == 0 {
+		if round < maxSlow {
 			cancel()
 		}
 		began := time.Now()
 		stored, refreshErr := r.Refresh(ended, found, t)
 		timer.Stop()
 		cancel()
-		switch took := time.Since(began); {
-		case took > patience:
-			return fmt.Errorf("Refresh took %v although its context ended, want at most %v", took, patience)
+		took := time.Since(began)
+		if took > patience {
+			slow++
+		}
+		switch {
+		case slow >= maxSlow:
+			return fmt.Errorf("%d calls of Refresh took longer than %v although their contexts ended, one of them %v", slow, patience, took)
 		case refreshErr == nil && !stored:
 			return errors.New("Refresh with a context that ended returned false and no error, although the slot held the token")
 		}
