@@ -138,8 +138,10 @@ func (s *Service) followFeed() error {
 // warnHidden logs a warning about each wrapper that hides an optional ability.
 // The Service does not call the wrapped value directly, because the wrapper may
 // change the values that it passes on. warnHidden does not check for a hidden
-// [Watcher] or [throttle.Storage], because New returns an error if one of them
-// is needed and missing. Only devices work without a [UseRecorder].
+// [Watcher], [Refresher] or [throttle.Storage], because New returns an error if one
+// of them is needed and missing. Only devices work without a [UseRecorder].
+//
+// It also warns if the methods of a [Refresher] bypass those of a wrapper.
 func (s *Service) warnHidden() {
 	authenticator, storage, registry := reflect.TypeFor[Authenticator](), reflect.TypeFor[Storage](), reflect.TypeFor[ClientRegistry]()
 	queue := reflect.TypeFor[RevocationQueue]()
@@ -162,6 +164,14 @@ func (s *Service) warnHidden() {
 	}
 	if _, purges := s.storage.(Purger); purges || s.options.IdleTimeout != 0 {
 		all = append(all, hidden{s.storage, storage, reflect.TypeFor[storageClock]()})
+	}
+	if s.options.Refresh != nil {
+		for _, m := range []struct{ own, inherited string }{{"Find", "FindRefresh"}, {"Replace", "Refresh"}} {
+			if wrapper.Bypasses(s.storage, m.own, m.inherited) {
+				s.options.Logger.Warn("tokenauth: a storage wrapper has its own method, but inherits one that does the same for refresh tokens: a refresh bypasses the wrapper until it has both",
+					"own", m.own, "inherited", m.inherited, "wrapper", reflect.TypeOf(s.storage).String())
+			}
+		}
 	}
 	for _, a := range all {
 		if a.part == nil {

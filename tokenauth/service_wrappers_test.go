@@ -59,6 +59,44 @@ type queuedClients struct {
 	tokenauth.RevocationQueue
 }
 
+// Wrappers that override some of the methods of a Refresher.
+type (
+	refindsItself   struct{ *memory.Store }
+	replacesItself  struct{ *memory.Store }
+	refreshesItself struct{ replacesItself }
+)
+
+func (r *refindsItself) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	return r.Store.Find(ctx, slot)
+}
+
+func (r *replacesItself) Replace(ctx context.Context, t tokenauth.Token) error {
+	return r.Store.Replace(ctx, t)
+}
+
+func (r *refreshesItself) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	return r.Store.Refresh(ctx, was, t)
+}
+
+// New refuses refresh tokens if a wrapper hides the methods for them.
+func TestNewRefusesRefreshTokensWithHiddenMethods(t *testing.T) {
+	t.Parallel()
+	store := new(memory.Store)
+	for _, test := range []struct {
+		storage       tokenauth.Storage
+		authenticator tokenauth.Authenticator
+		says          string
+	}{
+		{embeddingStorage{store}, new(reloading), "Refresher"},
+		{store, embeddingAuthenticator{new(reloading)}, "Reloader"},
+	} {
+		_, err := tokenauth.New(test.storage, test.authenticator, &tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)})
+		if err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("New with %T and %T: error %v, want one with %q", test.storage, test.authenticator, err, test.says)
+		}
+	}
+}
+
 // New warns of each wrapper that hides optional methods of the wrapped value,
 // and names the methods.
 func TestNewWarnsOfHiddenMethods(t *testing.T) {
@@ -109,9 +147,26 @@ func TestNewWarnsOfHiddenMethods(t *testing.T) {
 			tokenauth.Purger
 			tokenauth.BulkRevoker
 		}{store, store, store, store}, users, nil, "methods=RecordUses,RevokeUnused"},
+		{"nothing wrapped, with refresh", store, new(reloading), nil, ""},
+		{"struct that embeds the concrete storage, with refresh", &struct{ *memory.Store }{store}, new(reloading), nil, ""},
+		{"wrapper that overrides Find only, without options", &refindsItself{store}, users, nil, ""},
+		{"wrapper that overrides Find only, with refresh", &refindsItself{store}, new(reloading), nil, "wrapper=*tokenauth_test.refindsItself"},
+		{"wrapper that overrides Replace only, with refresh", &replacesItself{store}, new(reloading), nil, "wrapper=*tokenauth_test.replacesItself"},
+		{"wrapper that overrides both, with refresh", &refreshesItself{replacesItself{store}}, new(reloading), nil, ""},
+		{"wrapper of interfaces, with refresh", struct {
+			tokenauth.Storage
+			tokenauth.Refresher
+			tokenauth.Lister
+			tokenauth.Purger
+			tokenauth.BulkRevoker
+		}{store, store, store, store, store}, new(reloading), nil, ""},
+		{"tokenauthtest.FailingStorage, with refresh", &tokenauthtest.FailingStorage{Storage: store}, new(reloading), nil, ""},
 	} {
 		logger, printed := logInto()
 		o := &tokenauth.Options{Clients: test.clients, Logger: logger}
+		if strings.Contains(test.name, "with refresh") {
+			o.Refresh = new(tokenauth.RefreshOptions)
+		}
 		if strings.Contains(test.name, "with devices") {
 			o.Devices = new(tokenauth.DeviceOptions)
 		}

@@ -227,6 +227,11 @@ type Refresher interface {
 	// stored t. If the slot holds another token or none, it changes nothing and
 	// returns no error.
 	//
+	// Both tokens have a Refresh, and the same Slot, ClientID, Device, DeviceName,
+	// Lifetime and Principal.UserID. If a driver may send the statement twice, the
+	// second one may make Refresh return false although t is stored: the Service then
+	// finds t in the slot. No other call may ever make Refresh return true.
+	//
 	// A [Watcher] reports the user to [Invalidator.Invalidate] if the Digest changed.
 	Refresh(ctx context.Context, was, t Token) (stored bool, err error)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The statements of FindBatch, List and RecordUses look up each row by the primary key,
+// The statements of FindBatch, FindRefresh, Refresh, List and RecordUses look up each row by the primary key,
 // on a table of any size, with or without statistics.
 func TestReadsUseThePrimaryKey(t *testing.T) {
 	analyse := map[string]string{"sqlite": "ANALYZE", "postgres": "ANALYZE tokenauth_tokens, tokenauth_uses", "mariadb": "ANALYZE TABLE tokenauth_tokens, tokenauth_uses"}
@@ -32,9 +32,12 @@ func TestReadsUseThePrimaryKey(t *testing.T) {
 			for _, n := range []int{1, 2, 8, 9, 64} {
 				text, args := s.BatchStatement(batchSlots(n))
 				expectPlan(t, e, fmt.Sprintf("%s, %d slots", when, n), explainBatch(t, e, conn, text, args), "tokenauth_tokens")
+				text, args = s.FindRefreshStatement(batchSlots(n))
+				expectPlan(t, e, fmt.Sprintf("%s, refreshes of %d slots", when, n), explainBatch(t, e, conn, text, args), "tokenauth_tokens")
 				text, args = s.UsesStatement(batchSlots(n))
 				expectPlan(t, e, fmt.Sprintf("%s, uses of %d slots", when, n), explainBatch(t, e, conn, text, args), "tokenauth_uses")
 			}
+			explainsRefresh(t, e, when, conn, s.RefreshStatement())
 			user := tokenauth.UserKeyOf("user1")
 			expectPlan(t, e, when+", a list", explainList(t, e, conn, s.ListStatement(), user[:]), "tokenauth_uses")
 			explain := map[string]string{"sqlite": "EXPLAIN QUERY PLAN ", "postgres": "EXPLAIN ", "mariadb": "EXPLAIN "}[e.name]
@@ -68,6 +71,23 @@ func TestReadsUseThePrimaryKey(t *testing.T) {
 		fillTokens(t, e, db, 20_000, 32_000)
 		check("12,000 rows, analysed when there were 5")
 	})
+}
+
+// explainsRefresh checks that the statement of Refresh finds its row by the primary key.
+func explainsRefresh(t *testing.T, e engine, when string, conn *sql.Conn, text string) {
+	t.Helper()
+	was, explain := batchToken(1), map[string]string{"sqlite": "EXPLAIN QUERY PLAN ", "postgres": "EXPLAIN ", "mariadb": "EXPLAIN "}[e.name]
+	plan := rowsOf(t, conn, explain+text, was.Digest[:], nil, 1, 2, "name", "", "{}", "stamp", 0, []byte("state"), 3,
+		was.Slot.User[:], was.Slot.Client[:], was.Digest[:], []byte("state"), was.Principal.Stamp)
+	right := map[string]string{
+		"sqlite":   "SEARCH tokenauth_tokens USING PRIMARY KEY (user_key=? AND client_key=?)",
+		"postgres": "Scan using tokenauth_tokens_pkey",
+		"mariadb":  "tokenauth_tokens|range|PRIMARY|PRIMARY|32|",
+	}[e.name]
+	plan = strings.ReplaceAll(plan, "Bitmap Index Scan on tokenauth_tokens_pkey", right) // for few rows
+	if !strings.Contains(plan, right) || strings.Contains(plan, "Seq Scan") {
+		t.Errorf("%s: the plan of Refresh lacks %q:\n%s", when, right, plan)
+	}
 }
 
 var (

@@ -321,7 +321,7 @@ func TestStoreWithTx(t *testing.T) {
 			tx := db.Begin(options)
 			defer tx.Rollback()
 			in := s.WithTx(tx)
-			if err := errors.Join(in.Replace(ctx, kept), in.RecordUses(ctx, []tokenauth.Use{use(kept, hour)}), in.Revoke(ctx, ended.Slot, ended.Digest), useDevices(ctx, in)); err != nil {
+			if err := errors.Join(in.Replace(ctx, kept), in.RecordUses(ctx, []tokenauth.Use{use(kept, hour)}), in.Revoke(ctx, ended.Slot, ended.Digest), useDevices(ctx, in), useRefresh(ctx, in)); err != nil {
 				t.Fatal(err)
 			}
 			if seen, _ := lastSeen(t, in, "alice"); !seen.Equal(hour) {

@@ -247,6 +247,7 @@ func TestMigrateDevicesDownAndUp(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		apply(t, e, db, "0007_refresh.down.sql")
 		apply(t, e, db, "0006_devices.down.sql")
 		if digest, _, issued, expires := findAsBefore(t, db, old.Slot); string(digest) != string(old.Digest[:]) || issued != old.IssuedAt.Unix() || expires != old.ExpiresAt.Unix() {
 			t.Errorf("after migrating down: %x, %d, %d", digest, issued, expires)
@@ -281,6 +282,7 @@ func TestMigrateDevicesDoesNotBlockRequests(t *testing.T) {
 	if err := s.Replace(t.Context(), token); err != nil {
 		t.Fatal(err)
 	}
+	apply(t, e, db, "0007_refresh.down.sql")
 	apply(t, e, db, "0006_devices.down.sql")
 	backup := db.Begin()
 	defer backup.Rollback()

@@ -199,6 +199,8 @@ func ExampleMigrations() {
 	// 0005_revocations.up.sql
 	// 0006_devices.down.sql
 	// 0006_devices.up.sql
+	// 0007_refresh.down.sql
+	// 0007_refresh.up.sql
 }
 
 func ExampleUsers_NormalizeUserName() {

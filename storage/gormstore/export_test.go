@@ -24,6 +24,15 @@ func (s *Store) UsesStatement(slots []tokenauth.Slot) (text string, args []any) 
 	return q.text, args
 }
 
+// FindRefreshStatement returns the statement of FindRefresh.
+func (s *Store) FindRefreshStatement(slots []tokenauth.Slot) (text string, args []any) {
+	q, args := s.batch(s.findRefresh, slots)
+	return q.text, args
+}
+
+// RefreshStatement returns the statement of Refresh.
+func (s *Store) RefreshStatement() string { return s.refresh.text }
+
 // ListStatement returns the statement of List.
 func (s *Store) ListStatement() string { return s.list.text }
 

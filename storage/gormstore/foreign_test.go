@@ -75,7 +75,7 @@ func TestMigrateRefusesForeignTables(t *testing.T) {
 // whole or in part. The tables may have additional columns of the host.
 func TestMigrateFromEachVersion(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
-		files := []string{"0001_init", "0002_counters", "0003_clients", "0004_introspection", "0005_revocations", "0006_devices"}
+		files := []string{"0001_init", "0002_counters", "0003_clients", "0004_introspection", "0005_revocations", "0006_devices", "0007_refresh"}
 		ctx := t.Context()
 		for version := range len(files) + 1 {
 			for _, partly := range []bool{false, true} {

@@ -65,6 +65,7 @@ func TestGaleraHasTheGuaranteesOfOneServer(t *testing.T) {
 	})
 	t.Run("kept tokens", func(t *testing.T) { galeraKeeps(t, replicas) })
 	t.Run("counters", func(t *testing.T) { galeraCounters(t, replicas) })
+	t.Run("refreshes", func(t *testing.T) { galeraRefreshes(t, replicas) })
 	t.Run("uses", func(t *testing.T) { recordMeanwhile(t, replicas[0].store, replicas[1].store) })
 	t.Run("changes of the host's users", func(t *testing.T) { galeraChangeUser(t, replicas) })
 	t.Run("a pool over both nodes", func(t *testing.T) {
@@ -384,7 +385,7 @@ func galeraChangeUser(t *testing.T, replicas []galeraReplica) {
 		}
 	}
 	var version int
-	if err := replicas[0].db.Raw(`SELECT version FROM staff`).Scan(&version).Error; err != nil || version != 1+2*n {
+	if err := replicas[0].db.Raw(`SET STATEMENT wsrep_sync_wait = 7 FOR SELECT version FROM staff`).Scan(&version).Error; err != nil || version != 1+2*n {
 		t.Errorf("the version is %d, error %v, want %d: a change was lost or made twice", version, err, 1+2*n)
 	}
 	if kept > 0 {
@@ -538,5 +539,77 @@ func galeraCounters(t *testing.T, replicas []galeraReplica) {
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Of refreshes of one token at several nodes, one stores its token. None brings a token
+// back that a node ended. The service repeats a refresh at another node with the same pair.
+func galeraRefreshes(t *testing.T, replicas []galeraReplica) {
+	ctx := t.Context()
+	was := refreshToken("refreshing at nodes", 1)
+	for round := range long(40) {
+		if err := replicas[round%len(replicas)].store.Replace(ctx, was); err != nil {
+			t.Fatal(err)
+		}
+		var stored atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 3 * len(replicas) {
+			wg.Go(func() {
+				ok, err := replicas[i%len(replicas)].store.Refresh(ctx, was, nextToken(was, byte(2+i)))
+				if err != nil {
+					t.Error(err)
+				}
+				if ok {
+					stored.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := stored.Load(); n != 1 {
+			t.Errorf("round %d: %d of the refreshes of one token stored theirs, want 1", round, n)
+		}
+		found, err := replicas[(round+1)%len(replicas)].store.FindRefresh(ctx, []tokenauth.Slot{was.Slot})
+		if err != nil || found[0].Err != nil {
+			t.Fatalf("FindRefresh returns %v, error %v", found, err)
+		}
+		now := found[0].Token
+		wg.Go(func() {
+			if err := replicas[round%len(replicas)].store.RevokeUser(ctx, was.Slot.User); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := replicas[(round+1)%len(replicas)].store.Refresh(ctx, now, nextToken(now, 100)); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+		for _, r := range replicas {
+			if got, err := r.store.Find(ctx, was.Slot); !errors.Is(err, tokenauth.ErrNotFound) {
+				t.Errorf("round %d: after RevokeUser, a node finds %+v, error %v", round, got, err)
+			}
+		}
+	}
+	user := create(t, replicas[0].store, "refreshing")
+	var auths []*tokenauth.Service
+	for _, r := range replicas {
+		auths = append(auths, refreshService(t, r.store, r.store.Users()))
+	}
+	issued, err := signIn(ctx, auths[0], "refreshing", "password")
+	for round := range 6 {
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := issued
+		if issued, err = refreshWith(ctx, auths[round%len(auths)], used); err != nil {
+			t.Fatal(err)
+		}
+		again, err := refreshWith(ctx, auths[(round+1)%len(auths)], used)
+		if err != nil || again.AccessToken.Reveal() != issued.AccessToken.Reveal() {
+			t.Errorf("round %d: a repetition at another node returns another pair, error %v", round, err)
+		}
+	}
+	if err := replicas[0].store.Users().Delete(ctx, user.ID); err != nil {
+		t.Error(err)
 	}
 }

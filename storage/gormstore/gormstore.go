@@ -40,6 +40,8 @@
 //   - A token that was just issued is unknown. Its client signs in again.
 //   - A token that was just revoked or replaced is valid again, until it expires or is
 //     revoked or replaced a second time.
+//   - A refresh token that was just issued by a refresh is unknown. When its client uses
+//     it, the sign-in ends, and the log reports reuse. The client signs in again.
 //
 // To keep every confirmed change, set synchronous_standby_names, and set
 // synchronous_commit to on (the default) or remote_apply. A change whose request got
@@ -77,7 +79,8 @@ import (
 // A Store is a [tokenauth.Storage] in a SQL database. It also implements
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
 // [tokenauth.BulkRevoker], [tokenauth.UseRecorder], [tokenauth.Refresher] and
-// throttle.Storage. It is safe for concurrent use. Any number of processes may use one database.
+// throttle.Storage. It is safe for concurrent use. Any number of processes may use one
+// database.
 type Store struct {
 	*database
 	tx    *gorm.DB // the caller's transaction, or nil
@@ -147,8 +150,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms, lifetime, refresh, refresh_expires_at)
 			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite + d.dialect.overwriteDevice + d.dialect.overwriteRefresh),
 		refresh: d.statement(`UPDATE tokenauth_tokens SET digest = ?, replaced = ?, issued_at = ?, expires_at = ?, user_name = ?, roles = ?, attributes = ?, stamp = ?,
-			issued_ms = ?, refresh = ?, refresh_expires_at = ?
-			WHERE user_key = ? AND client_key = ? AND digest = ? AND refresh = ? AND stamp = ?`),
+			issued_ms = ?, refresh = ?, refresh_expires_at = ? WHERE user_key = ? AND client_key = ? AND digest = ? AND refresh = ? AND stamp = ?`),
 		find:        d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
 		findBatch:   d.batchStatement("tokenauth_tokens", tokenColumns),
 		findUses:    d.batchStatement("tokenauth_uses", useColumns),

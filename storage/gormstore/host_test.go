@@ -26,7 +26,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// exercise signs a user in, changes the user, validates, uses devices and purges.
+// exercise signs a user in, changes the user, validates, uses devices, refreshes and purges.
 func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest tokenauth.Digest) {
 	t.Helper()
 	auth := service(t, s, s.Users())
@@ -44,7 +44,7 @@ func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest toke
 	if err != nil || !token.IssuedAt.Equal(grant.Token.IssuedAt) || token.Replaced.IsZero() {
 		t.Fatalf("Validate returns %+v, error %v", token, err)
 	}
-	if err := useDevices(t.Context(), s); err != nil {
+	if err := errors.Join(useDevices(t.Context(), s), useRefresh(t.Context(), s)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := auth.Purge(t.Context()); err != nil {
@@ -133,16 +133,17 @@ func TestMigrateUpAndDown(t *testing.T) {
 
 		// Apply the scripts by hand, down and up again.
 		script := func(name string) { t.Helper(); apply(t, e, db, name) }
-		script("0006_devices.down.sql")
+		script("0007_refresh.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("after one script down: error %v, want ErrSchemaVersion", err)
 		}
+		script("0006_devices.down.sql")
 		script("0005_revocations.down.sql")
 		script("0004_introspection.down.sql")
 		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after five scripts down: error %v, want ErrSchemaVersion", err)
+			t.Errorf("after six scripts down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
@@ -158,6 +159,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 		script("0005_revocations.up.sql")
 		script("0005_revocations.up.sql")
 		script("0006_devices.up.sql")
+		script("0007_refresh.up.sql")
 		if s, err = gormstore.New(ctx, db, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -282,8 +284,9 @@ func sqliteFolder(t *testing.T, db *gorm.DB) string {
 	return filepath.Dir(file)
 }
 
-// On PostgreSQL repeated sign-ins and recorded uses do not change an index. The test starts its own
-// server, because transactions in other databases would keep dead rows from being pruned.
+// On PostgreSQL repeated sign-ins, refreshes and recorded uses do not change an index. The
+// test starts its own server, because transactions in other databases would keep dead rows
+// from being pruned.
 func TestSignInsAndUsesAreHOTUpdates(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.StartPostgres(t).DSN()), nil)
@@ -298,6 +301,15 @@ func TestSignInsAndUsesAreHOTUpdates(t *testing.T) {
 				t.Fatal(err)
 			}
 			uses[i] = use(issued.Token, hour.Add(time.Duration(round)*time.Hour))
+			was := refreshToken(fmt.Sprint("refreshing", i), 0)
+			if round == 0 {
+				err = s.Replace(t.Context(), nextToken(was, 1))
+			} else {
+				_, err = s.Refresh(t.Context(), nextToken(was, byte(round)), nextToken(was, byte(round+1)))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := s.RecordUses(t.Context(), uses); err != nil {
 			t.Fatal(err)
@@ -308,16 +320,16 @@ func TestSignInsAndUsesAreHOTUpdates(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool.SetMaxIdleConns(0) // a backend reports its statistics when it ends
-	for _, table := range []string{"tokenauth_tokens", "tokenauth_uses"} {
+	for table, want := range map[string]int{"tokenauth_tokens": 2 * users * (rounds - 1), "tokenauth_uses": users * (rounds - 1)} {
 		var updates, hot int
 		deadline := time.Now().Add(time.Minute)
-		for updates < users*(rounds-1) && time.Now().Before(deadline) {
+		for updates < want && time.Now().Before(deadline) {
 			if err := pool.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1`, table).Scan(&updates, &hot); err != nil {
 				t.Fatal(err)
 			}
 		}
 		t.Logf("%s: %d updates, %d of them HOT", table, updates, hot)
-		if updates != users*(rounds-1) || hot < updates*95/100 {
+		if updates != want || hot < updates*95/100 {
 			t.Errorf("%s: %d of %d updates were HOT, want at least %d", table, hot, updates, updates*95/100)
 		}
 	}

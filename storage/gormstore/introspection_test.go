@@ -113,6 +113,7 @@ func TestMigrateGivesOldClientsNoIntrospection(t *testing.T) {
 			t.Fatal(err)
 		}
 		migrate(true)
+		apply(t, e, db, "0007_refresh.down.sql")
 		apply(t, e, db, "0006_devices.down.sql")
 		apply(t, e, db, "0005_revocations.down.sql")
 		apply(t, e, db, "0004_introspection.down.sql")

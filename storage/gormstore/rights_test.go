@@ -223,6 +223,7 @@ func operate(t *testing.T, s *gormstore.Store) {
 		{"Delete", func() error { return clients.Delete(ctx, "app") }},
 		{"RevokeClient", func() error { return s.RevokeClient(ctx, "app") }},
 		{"useDevices", func() error { return useDevices(ctx, s) }},
+		{"useRefresh", func() error { return useRefresh(ctx, s) }},
 		{"ChangeUser", func() error {
 			return s.ChangeUser(ctx, "someone", func(tx *gorm.DB) error { return s.WithTx(tx).RevokeUser(ctx, tokenauth.UserKeyOf("else")) })
 		}},
@@ -277,6 +278,8 @@ func TestMigrateErrorNamesMissingRight(t *testing.T) {
 			if e.name == "postgres" {
 				refused("the feed", &gormstore.Options{Feed: true}, creates)
 			}
+			apply(t, e, a.admin, "0007_refresh.down.sql")
+			refused("version 7", nil, changes)
 			apply(t, e, a.admin, "0006_devices.down.sql")
 			refused("version 6", nil, changes)
 			apply(t, e, a.admin, "0005_revocations.down.sql")

@@ -42,6 +42,7 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 		}
 	}
 	must(useDevices(ctx, s))
+	must(useRefresh(ctx, s))
 	auth := service(t, s, users)
 	issue := func(client string) string {
 		t.Helper()
@@ -256,6 +257,11 @@ func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 				t.Fatal(err)
 			}
 			token := mustSignIn(t, auth, "alice")
+			refreshing := refreshToken("refreshing", 1)
+			refreshedAgain := nextToken(refreshing, 2)
+			if err := s.Replace(ctx, refreshing); err != nil {
+				t.Fatal(err)
+			}
 			before := dump(t, db)
 			if err := db.Exec(setting.bad).Error; err != nil {
 				t.Fatal(err)
@@ -284,6 +290,9 @@ func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 				},
 				"PendingRevocations": func() error { _, err := s.Users().PendingRevocations(ctx, tokenauth.Revocation{}); return err },
 				"FindBatch":          func() error { _, err := s.FindBatch(ctx, batchSlots(2)); return err },
+				"FindRefresh":        func() error { _, err := s.FindRefresh(ctx, batchSlots(2)); return err },
+				"Refresh":            func() error { _, err := s.Refresh(ctx, refreshing, refreshedAgain); return err },
+				"Replace":            func() error { return s.Replace(ctx, refreshedAgain) },
 				"FindBatch of one":   func() error { _, err := s.FindBatch(ctx, batchSlots(1)); return err },
 			}
 			for name, call := range calls {

@@ -33,6 +33,7 @@ func (s *Store) WithTx(tx *gorm.DB) *Store {
 	for _, q := range []**statement{
 		&c.replace, &c.replaceAllColumns, &c.replaceWithRefresh, &c.refresh, &c.find, &c.list, &c.revoke, &c.revokeUser,
 		&c.findBatch.small, &c.findBatch.large, &c.findUses.small, &c.findUses.large,
+		&c.findRefresh.small, &c.findRefresh.large,
 	} {
 		*q = &statement{text: (*q).text, tries: 1, pool: pool}
 	}

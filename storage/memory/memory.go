@@ -15,8 +15,8 @@ import (
 
 // Store is a [tokenauth.Storage] in memory. It is also a [tokenauth.Lister],
 // [tokenauth.Purger], [tokenauth.BulkRevoker], [tokenauth.UseRecorder],
-// [tokenauth.Refresher] and [tokenauth.Watcher]. The zero value is empty and ready to use. It must not be
-// copied after first use. It is safe for concurrent use.
+// [tokenauth.Refresher] and [tokenauth.Watcher]. The zero value is empty and ready
+// to use. It must not be copied after first use. It is safe for concurrent use.
 //
 // Only [Store.Watch] blocks. [Store.Find] may return [tokenauth.ErrNotFound].
 // [Store.Purge], [Store.RevokeClient], [Store.RevokeAll], [Store.RevokeUnused]

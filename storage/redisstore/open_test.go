@@ -100,6 +100,7 @@ type feedStore interface {
 	tokenauth.BulkRevoker
 	tokenauth.Lister
 	tokenauth.UseRecorder
+	tokenauth.Refresher
 	throttle.Storage
 }
 

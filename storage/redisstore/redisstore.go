@@ -54,6 +54,14 @@
 // RecordUses removes the records without a token if a user has more records than
 // tokens. Redis removes the others when the user's tokens would have expired.
 //
+// # Refresh tokens
+//
+// [Store.Refresh] runs a script that replaces the value of a token if it is still
+// the value that [Store.FindRefresh] read. The Redis user needs no further rights
+// for it. An earlier version of this package cannot read a value with a refresh
+// token. So set [tokenauth.Options.Refresh] when all replicas run a version that
+// has it.
+//
 // # Ending the tokens of many users
 //
 // [Store.RevokeClient], [Store.RevokeAll] and [Store.RevokeUnused] read the name
@@ -62,7 +70,8 @@
 //
 // # Expiry
 //
-// Redis removes a user's hash one day after the last of its tokens has expired.
+// Redis removes a user's hash one day after the last of its tokens and refresh
+// tokens has expired.
 // During that day, the service can still report an expired token as expired,
 // and not just as unknown. The extra day also allows for clock differences.
 // Redis keeps the records of last uses for at least as long as the user's hash.
@@ -86,7 +95,8 @@
 // dies, its last changes may be lost. A token that was just issued is then
 // unknown, and its client must sign in again. A token that was just revoked or
 // replaced is valid again on the new master, until it expires or is revoked
-// once more.
+// once more. A refresh token that a refresh just issued is unknown: when its
+// client uses it, the sign-in ends, and the log reports reuse.
 //
 // The settings min-replicas-to-write and min-replicas-max-lag limit the loss
 // when a master is cut off: it loses only a few seconds of changes. These
@@ -203,8 +213,8 @@ const (
 
 // Store is a [tokenauth.Storage] in Redis. [New] returns one. It is also a
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.BulkRevoker],
-// [tokenauth.UseRecorder] and [throttle.Storage]. It is safe for concurrent use, and several processes may
-// share one Redis.
+// [tokenauth.UseRecorder], [tokenauth.Refresher] and [throttle.Storage]. It is safe
+// for concurrent use, and several processes may share one Redis.
 //
 // Each method except [Store.FindBatch] returns as soon as its context ends. The
 // client may continue with the command in the background for a while. A client

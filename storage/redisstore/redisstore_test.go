@@ -173,6 +173,21 @@ func TestKeysExpireADayAfterTheLastToken(t *testing.T) {
 	if _, err := s.Find(t.Context(), tokenauth.SlotOf("alice", "")); err != nil {
 		t.Errorf("Find of an expired token returns error %v", err)
 	}
+	if err := s.RevokeUser(t.Context(), tokenauth.UserKeyOf("alice")); err != nil {
+		t.Fatal(err)
+	}
+	was := refreshToken("alice", 6, time.Hour, 30*day)
+	replace(t, s, was)
+	lives("a refresh token", 31*day)
+	was = refreshed(t, s, was, 7, 10*day)
+	lives("a refresh token that expires earlier", 31*day)
+	was = refreshed(t, s, was, 8, 60*day)
+	lives("a refresh token that expires later", 61*day)
+	replace(t, s, newToken("alice", "", 9, 90*day))
+	lives("an access token that expires later", 91*day)
+	if err := s.RevokeUser(t.Context(), tokenauth.UserKeyOf("alice")); err != nil {
+		t.Fatal(err)
+	}
 	last := newToken("alice", "", 6, 0)
 	last.ExpiresAt = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 	replace(t, s, last)
@@ -231,6 +246,8 @@ func TestCorruptTokenIsErrCorrupt(t *testing.T) {
 		"all but one byte":    good[:len(good)-1],
 		"one byte too many":   good + "x",
 		"another encoding":    good[:64] + "\x02" + good[65:],
+		"encoding 3":          good[:64] + "\x03" + good[65:],
+		"encoding 4":          good[:64] + "\x04" + good[65:],
 		"another digest":      "x" + good[1:],
 		"text":                strings.Repeat("text", 100),
 		"a token, no digests": good[64:],
@@ -281,6 +298,11 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	}
 	config("maxmemory", "1")
 	uses := []tokenauth.Use{useOf(token, time.Now())}
+	refresh := func(was tokenauth.Token) error {
+		_, err := s.Refresh(t.Context(), was, refreshToken(was.Principal.UserID, 9, time.Hour, time.Hour))
+		return err
+	}
+	fault("Refresh without memory", "OOM", refresh(token))
 	fault("Replace without memory", "OOM", s.Replace(t.Context(), other))
 	fault("RecordUses without memory", "OOM", s.RecordUses(t.Context(), uses))
 	holds("without memory")
@@ -292,6 +314,7 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	config("min-replicas-to-write", "1")
 	fault("Replace without replicas", "NOREPLICAS", s.Replace(t.Context(), other))
 	fault("Revoke without replicas", "NOREPLICAS", s.Revoke(t.Context(), token.Slot, token.Digest))
+	fault("Refresh without replicas", "NOREPLICAS", refresh(token))
 	fault("RecordUses without replicas", "NOREPLICAS", s.RecordUses(t.Context(), uses))
 	fault("RevokeUser without replicas", "NOREPLICAS", s.RevokeUser(t.Context(), token.Slot.User))
 	holds("without replicas")
@@ -306,6 +329,12 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	_, err = s.List(t.Context(), bob.Slot.User)
 	fault("List with another type", "WRONGTYPE", err)
 	fault("Replace with another type", "WRONGTYPE", s.Replace(t.Context(), bob))
+	fault("Refresh with another type", "WRONGTYPE", refresh(bob))
+	if found, err := s.FindRefresh(t.Context(), []tokenauth.Slot{token.Slot, bob.Slot}); err != nil || found[0].Err != nil {
+		t.Errorf("FindRefresh of a token and another type returns %v, error %v", found, err)
+	} else {
+		fault("FindRefresh with another type", "WRONGTYPE", found[1].Err)
+	}
 	fault("Revoke with another type", "WRONGTYPE", s.Revoke(t.Context(), bob.Slot, bob.Digest))
 	// An error about one user does not keep the other uses from being recorded.
 	fault("RecordUses with another type", "WRONGTYPE", s.RecordUses(t.Context(), append([]tokenauth.Use{useOf(bob, time.Now())}, uses...)))
@@ -321,6 +350,7 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	fault("Replace at a replica", "READONLY", s.Replace(t.Context(), other))
+	fault("Refresh at a replica", "READONLY", refresh(token))
 	fault("RecordUses at a replica", "READONLY", s.RecordUses(t.Context(), []tokenauth.Use{useOf(token, time.Now().Add(time.Hour))}))
 	holds("at a replica")
 }
@@ -411,10 +441,15 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 		}
 		server.Pause(t)
 		for call, do := range map[string]func(context.Context) error{
-			"Find":       func(ctx context.Context) error { _, err := s.Find(ctx, token.Slot); return err },
-			"FindBatch":  func(ctx context.Context) error { _, err := s.FindBatch(ctx, []tokenauth.Slot{token.Slot}); return err },
-			"List":       func(ctx context.Context) error { _, err := s.List(ctx, token.Slot.User); return err },
-			"Replace":    func(ctx context.Context) error { return s.Replace(ctx, token) },
+			"Find":      func(ctx context.Context) error { _, err := s.Find(ctx, token.Slot); return err },
+			"FindBatch": func(ctx context.Context) error { _, err := s.FindBatch(ctx, []tokenauth.Slot{token.Slot}); return err },
+			"List":      func(ctx context.Context) error { _, err := s.List(ctx, token.Slot.User); return err },
+			"Replace":   func(ctx context.Context) error { return s.Replace(ctx, token) },
+			"FindRefresh": func(ctx context.Context) error {
+				_, err := s.FindRefresh(ctx, []tokenauth.Slot{token.Slot})
+				return err
+			},
+			"Refresh":    func(ctx context.Context) error { _, err := s.Refresh(ctx, token, token); return err },
 			"Revoke":     func(ctx context.Context) error { return s.Revoke(ctx, token.Slot, tokenauth.Digest{9}) },
 			"RevokeUser": func(ctx context.Context) error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("bob")) },
 			"RecordUses": func(ctx context.Context) error {
@@ -564,7 +599,14 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	use := useOf(token, time.Now())
 	use.ExpiresAt = token.ExpiresAt.Add(time.Hour)
 	record(t, w, use)
+	was := refreshToken("bob", 2, time.Hour, 30*24*time.Hour)
+	replace(t, w, was)
+	do(t, admin, "PERSIST", key("tokenauth:", was.Slot.User))
+	refreshed(t, w, was, 3, 30*24*time.Hour) // also sets the expiry of the hash
 	if err := w.Revoke(t.Context(), token.Slot, token.Digest); err != nil {
+		t.Error(err)
+	}
+	if err := w.RevokeUser(t.Context(), was.Slot.User); err != nil {
 		t.Error(err)
 	}
 	if err := w.RevokeUser(t.Context(), token.Slot.User); err != nil {

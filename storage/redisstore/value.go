@@ -62,8 +62,8 @@ func keptFor(t *tokenauth.Token) int64 {
 // name, the token's digest, the rest of the value, and the number of seconds
 // for which Redis must at least keep the hash.
 //
-// If the new token has encoding 2 and no device name, it keeps the name of the
-// token that it replaces. The last byte of encoding 2 is the length of the name.
+// If the new token has encoding 2 or 3 and no device name, it keeps the name of the
+// token that it replaces. The last byte of these encodings is the length of the name.
 // Directly before it is the name, and before the name the same length. A value
 // without two equal lengths is corrupt, and counts as one without a name. A new
 // value with encoding 1 never changes, so that earlier versions can read it.
@@ -82,7 +82,7 @@ if old and #old >= 64 then
 	if replaced == ARGV[2] then
 		replaced = string.sub(old, 33, 64)
 	end
-	if string.byte(rest) >= 2 and string.byte(rest, -1) == 0 and string.byte(old, 65) >= 2 then
+	if string.byte(rest) >= 2 and string.byte(rest, -1) == 0 and #old > 64 and string.byte(old, 65) >= 2 then
 		local size = string.byte(old, -1)
 		if size < 128 and string.byte(old, -2 - size) == size then
 			rest = string.sub(rest, 1, -3) .. string.sub(old, -2 - size)

@@ -177,6 +177,7 @@ func copyOf(found []tokenauth.Found) []tokenauth.Found {
 	found = slices.Clone(found)
 	for i := range found {
 		found[i].Token.Principal.Roles = slices.Clone(found[i].Token.Principal.Roles)
+		found[i].Token.Refresh = cloneRefresh(found[i].Token.Refresh)
 	}
 	return found
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An unwatched storage has no feed, so its tests do not wait for heartbeats.
+// An unwatched storage has no feed, so its tests do not wait for heartbeats. It is not a
+// Refresher either.
 type unwatched struct{ storage }
 
 type storage interface {

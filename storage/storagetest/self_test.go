@@ -73,6 +73,8 @@ type methods struct {
 	revokeAll      func(*memory.Store, context.Context) error
 	recordUses     func(*memory.Store, context.Context, []tokenauth.Use) error
 	revokeUnused   func(*memory.Store, context.Context, time.Time) (int64, error)
+	findRefresh    func(*memory.Store, context.Context, []tokenauth.Slot) ([]tokenauth.Found, error)
+	refresh        func(s *memory.Store, ctx context.Context, was, t tokenauth.Token) (bool, error)
 	updateCounters func(*counters, context.Context, []throttle.Key, func([]throttle.Counter)) error
 }
 
@@ -151,6 +153,20 @@ func (b *broken) RevokeUnused(ctx context.Context, before time.Time) (int64, err
 		return b.revokeUnused(&b.Store, ctx, before)
 	}
 	return b.Store.RevokeUnused(ctx, before)
+}
+
+func (b *broken) FindRefresh(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	if b.findRefresh != nil {
+		return b.findRefresh(&b.Store, ctx, slots)
+	}
+	return b.Store.FindRefresh(ctx, slots)
+}
+
+func (b *broken) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	if b.refresh != nil {
+		return b.refresh(&b.Store, ctx, was, t)
+	}
+	return b.Store.Refresh(ctx, was, t)
 }
 
 func (b *broken) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
@@ -441,6 +457,12 @@ func TestRunDetectsBrokenStorages(t *testing.T) {
 			m.revokeUnused = func(s *memory.Store, ctx context.Context, before time.Time) (n int64, err error) {
 				quietly(func() { n, err = s.RevokeUnused(ctx, before) })
 				return n, err
+			}
+		}), []string{"WatchReports"}},
+		{"does not report that a token was refreshed", silent(func(m *methods, quietly func(func())) {
+			m.refresh = func(s *memory.Store, ctx context.Context, was, t tokenauth.Token) (stored bool, err error) {
+				quietly(func() { stored, err = s.Refresh(ctx, was, t) })
+				return stored, err
 			}
 		}), []string{"WatchReports"}},
 		{"reports each recorded use", reportsUses(), []string{"WatchIgnoresUses"}},

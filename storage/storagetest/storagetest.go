@@ -10,8 +10,8 @@
 //
 // Run also tests the optional interfaces that the storage implements:
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
-// [tokenauth.Watcher], [tokenauth.BulkRevoker], [tokenauth.UseRecorder] and
-// [throttle.Storage].
+// [tokenauth.Watcher], [tokenauth.BulkRevoker], [tokenauth.UseRecorder],
+// [tokenauth.Refresher] and [throttle.Storage].
 // [RunClients] tests a client registry.
 package storagetest
 
@@ -40,6 +40,11 @@ func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 // check tests every rule concurrently, and returns the failures by rule name.
 // It exists for this package's tests. Open must return a new, empty storage.
 func check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
+	return checkSome(ctx, open, rules)
+}
+
+// checkSome is check for some of the rules.
+func checkSome(ctx context.Context, open func() tokenauth.Storage, rules []rule) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	broken := make(map[string]error)
@@ -105,6 +110,23 @@ var rules = []rule{
 	{"RevokeUnused", "RevokeUnused ends the tokens that were issued before the given time, except those with a use recorded for that time or later. It returns how many.", revokeUnused},
 	{"RevokeUnusedAll", "RevokeUnused ends all such tokens, however many there are. It keeps the slots of the user key of 0xFF bytes.", revokeUnusedAll},
 	{"RevokeUnusedRace", "RevokeUnused never ends a token that was stored or used meanwhile, unless its use was recorded too late.", revokeUnusedRace},
+	{"RefreshRoundTrip", "FindRefresh and List return the Refresh that Replace stored, and everything else of the token. Its State may be any bytes.", refreshRoundTrip},
+	{"Refresh", "If the slot holds the given token, Refresh stores the new one and returns true. The slot then holds every field of the new token, and no other slot changes.", refresh},
+	{"RefreshCompares", "If the Digest, the State or the Stamp differs from that of the token in the slot, or if the slot is empty, Refresh returns false and changes nothing.", refreshCompares},
+	{"RefreshReplaced", "After Replace, Refresh returns false for the token before, also if the new token has no Refresh.", refreshReplaced},
+	{"RefreshRevoked", "Whatever empties a slot ends its Refresh, also after refreshes. Refresh then returns false and stores nothing.", refreshRevoked},
+	{"RefreshPurge", "Purge keeps a token until both its ExpiresAt and that of its Refresh are before the given time.", refreshPurge},
+	{"RefreshUses", "A refreshed token has no use from before. If the Digest stays, so does the recorded use.", refreshUses},
+	{"RefreshRace", "Of concurrent calls of Refresh for one token, exactly one stores its token and returns true.", refreshRace},
+	{"RefreshReplaceRace", "If Replace and Refresh run concurrently, the token of Replace remains.", refreshReplaceRace},
+	{"RefreshRevokeRace", "If Revoke and Refresh run concurrently, either Refresh returns true and its token remains, or it returns false and the slot is empty.", refreshRevokeRace},
+	{"RefreshRevokeUserRace", "After RevokeUser, RevokeClient and RevokeAll, no concurrent Refresh brings a token back.", refreshRevokeUserRace},
+	{"RefreshPurgeRace", "Purge does not remove a token that Refresh stored meanwhile, and Refresh does not bring back one that Purge removed.", refreshPurgeRace},
+	{"RefreshContextEnded", "With a context that ends, Refresh returns soon, and stores the whole token or nothing. It does not return false for the token in the slot.", refreshContextEnded},
+	{"FindRefresh", "FindRefresh returns the token of each slot at the same index, or ErrNotFound for an empty slot, for 1 to 64 slots in any order.", findRefreshBatch},
+	{"FindRefreshKept", "FindRefresh and Refresh do not modify their arguments, and the results of FindRefresh do not change after it has returned.", findRefreshKept},
+	{"FindRefreshContextEnded", "When its context ends, FindRefresh returns soon, and does not return ErrNotFound or ErrCorrupt for a stored token.", findRefreshContextEnded},
+	{"FindRefreshRace", "FindRefresh reads each slot after the call began, and a token and its Refresh in one step.", findRefreshRace},
 	{"CountersRoundTrip", "UpdateCounters calls the function with each counter as it was stored, or zero if it was not stored.", countersRoundTrip},
 	{"CountersAtomic", "UpdateCounters reads and stores all its counters in one atomic step.", countersAtomic},
 	{"CountersUnchanged", "UpdateCounters keeps the counters that the function does not change.", countersUnchanged},

@@ -240,7 +240,11 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 		unused, other := current("frank", "", n+7), current("grace", "", n+8)
 		phone.IssuedAt = dave.IssuedAt
 		unused.IssuedAt = unused.IssuedAt.Add(-2 * time.Hour)
-		if err := all(ctx, s, replaced, revoked, web, mobile, dave, phone, unused, other); err != nil {
+		refreshed := current("heidi", "", n+9)
+		if _, ok := s.(tokenauth.Refresher); ok {
+			refreshed = withRefresh(refreshed, n+9)
+		}
+		if err := all(ctx, s, replaced, revoked, web, mobile, dave, phone, unused, other, refreshed); err != nil {
 			return err
 		}
 		// Wait until the reports of these changes have arrived, so that they
@@ -257,6 +261,11 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 			{"Replace", replaced.Slot.User, func() error { return s.Replace(ctx, current("alice", "", n+4)) }},
 			{"Revoke", revoked.Slot.User, func() error { return s.Revoke(ctx, revoked.Slot, revoked.Digest) }},
 			{"RevokeUser", web.Slot.User, func() error { return s.RevokeUser(ctx, web.Slot.User) }},
+		}
+		if r, ok := s.(tokenauth.Refresher); ok {
+			endings = append(endings, ending{"Refresh", refreshed.Slot.User, func() error {
+				return refreshesFound(ctx, r, refreshed.Slot, n+1000)
+			}})
 		}
 		if r, ok := s.(tokenauth.UseRecorder); ok {
 			endings = append(endings, ending{"RevokeUnused", unused.Slot.User, func() error {

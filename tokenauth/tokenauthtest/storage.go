@@ -32,6 +32,7 @@ var (
 	_ tokenauth.Purger      = (*FailingStorage)(nil)
 	_ tokenauth.BulkRevoker = (*FailingStorage)(nil)
 	_ tokenauth.UseRecorder = (*FailingStorage)(nil)
+	_ tokenauth.Refresher   = (*FailingStorage)(nil)
 )
 
 // Fail makes every later call return err without calling the other storage.
@@ -174,6 +175,30 @@ func (s *FailingStorage) RevokeUnused(ctx context.Context, before time.Time) (in
 		return r.RevokeUnused(ctx, before)
 	}
 	return 0, s.lacks("UseRecorder")
+}
+
+// FindRefresh implements [tokenauth.Refresher]. After [FailingStorage.Fail], it returns
+// the error. It also returns an error if the storage is not a Refresher.
+func (s *FailingStorage) FindRefresh(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	if err := s.failure(); err != nil {
+		return nil, err
+	}
+	if r, ok := s.Storage.(tokenauth.Refresher); ok {
+		return r.FindRefresh(ctx, slots)
+	}
+	return nil, s.lacks("Refresher")
+}
+
+// Refresh implements [tokenauth.Refresher]. It returns an error if the storage is not a
+// Refresher.
+func (s *FailingStorage) Refresh(ctx context.Context, was, t tokenauth.Token) (stored bool, err error) {
+	if err := s.failure(); err != nil {
+		return false, err
+	}
+	if r, ok := s.Storage.(tokenauth.Refresher); ok {
+		return r.Refresh(ctx, was, t)
+	}
+	return false, s.lacks("Refresher")
 }
 
 func (s *FailingStorage) lacks(ability string) error {

@@ -165,10 +165,12 @@ func TestFailingStorageFails(t *testing.T) {
 	_, listErr := s.List(ctx, token.Slot.User)
 	_, purgeErr := s.Purge(ctx, time.Now())
 	_, unusedErr := s.RevokeUnused(ctx, time.Now())
+	_, findErr := s.FindRefresh(ctx, []tokenauth.Slot{token.Slot})
+	_, refreshErr := s.Refresh(ctx, token, newer)
 	for name, err := range map[string]error{
 		"Find": err, "FindBatch": found[0].Err, "Replace": s.Replace(ctx, newer),
 		"Revoke": s.Revoke(ctx, token.Slot, token.Digest), "RevokeUser": s.RevokeUser(ctx, token.Slot.User),
-		"List": listErr, "Purge": purgeErr, "RevokeUnused": unusedErr,
+		"List": listErr, "Purge": purgeErr, "RevokeUnused": unusedErr, "FindRefresh": findErr, "Refresh": refreshErr,
 		"RevokeClient": s.RevokeClient(ctx, ""), "RevokeAll": s.RevokeAll(ctx), "RecordUses": s.RecordUses(ctx, nil),
 	} {
 		if err != failure {
@@ -189,6 +191,8 @@ func TestFailingStorageOfSmallStorage(t *testing.T) {
 	ctx, s := t.Context(), &tokenauthtest.FailingStorage{Storage: struct{ tokenauth.Storage }{new(memory.Store)}}
 	_, listErr := s.List(ctx, tokenauth.UserKeyOf("17"))
 	_, unusedErr := s.RevokeUnused(ctx, time.Now())
+	_, findErr := s.FindRefresh(ctx, []tokenauth.Slot{tokenauth.SlotOf("17", "")})
+	_, refreshErr := s.Refresh(ctx, tokenauth.Token{}, tokenauth.Token{})
 	for _, test := range []struct {
 		method string
 		err    error
@@ -198,6 +202,8 @@ func TestFailingStorageOfSmallStorage(t *testing.T) {
 		{"RevokeClient", s.RevokeClient(ctx, ""), "tokenauth.BulkRevoker"},
 		{"RevokeAll", s.RevokeAll(ctx), "tokenauth.BulkRevoker"},
 		{"RevokeUnused", unusedErr, "tokenauth.UseRecorder"},
+		{"FindRefresh", findErr, "tokenauth.Refresher"},
+		{"Refresh", refreshErr, "tokenauth.Refresher"},
 	} {
 		if test.err == nil || !strings.Contains(test.err.Error(), test.want) {
 			t.Errorf("%s returns %v, want an error that names %s", test.method, test.err, test.want)

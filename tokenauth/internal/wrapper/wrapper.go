@@ -74,15 +74,19 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 }
 
 // BypassesFind reports whether a storage overrides Find but not FindBatch, so
-// that a call of FindBatch would bypass its Find. This is so if Find is
-// declared by the type or an embedded type, and FindBatch is promoted from a
-// more deeply embedded type. If FindBatch is promoted from an interface, the
-// value in that interface is checked in the same way.
-func BypassesFind(storage any) bool {
+// that a call of FindBatch would bypass its Find.
+func BypassesFind(storage any) bool { return Bypasses(storage, "Find", "FindBatch") }
+
+// Bypasses reports whether a storage overrides the method own but not the method
+// inherited, so that a call of inherited would bypass own. This is so if own is
+// declared by the type or an embedded type, and inherited is promoted from a
+// more deeply embedded type. If inherited is promoted from an interface, the
+// value in that interface is checked in the same way. The storage has both methods.
+func Bypasses(storage any, own, inherited string) bool {
 	v := reflect.ValueOf(storage)
 	for range maxWrappers {
-		depth, _ := declarer(v, "Find")
-		deeper, from := declarer(v, "FindBatch")
+		depth, _ := declarer(v, own)
+		deeper, from := declarer(v, inherited)
 		if depth < deeper {
 			return true
 		}
