@@ -384,7 +384,7 @@ func galeraChangeUser(t *testing.T, replicas []galeraReplica) {
 		}
 	}
 	var version int
-	if err := replicas[0].db.Raw(`SELECT version FROM staff`).Scan(&version).Error; err != nil || version != 1+2*n {
+	if err := replicas[0].db.Raw(`SET STATEMENT wsrep_sync_wait = 7 FOR SELECT version FROM staff`).Scan(&version).Error; err != nil || version != 1+2*n {
 		t.Errorf("the version is %d, error %v, want %d: a change was lost or made twice", version, err, 1+2*n)
 	}
 	if kept > 0 {
