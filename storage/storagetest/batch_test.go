@@ -246,12 +246,18 @@ func TestRunDetectsBrokenBatches(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			found := storagetest.Check(t.Context(), func() tokenauth.Storage {
-				return &batchStore{new(memory.Store), test.broken()}
-			})
-			got := slices.Sorted(maps.Keys(found))
-			if !slices.Equal(got, slices.Sorted(slices.Values(test.rules))) {
-				t.Errorf("got failures of the rules %v, want %v: %v", got, test.rules, found)
+			want := slices.Sorted(slices.Values(test.rules))
+			found := make(map[string]error)
+			var got []string
+			// On a busy machine, the calls of a rule about a race may not meet.
+			for try := 0; try < 5 && !slices.Equal(got, want); try++ {
+				maps.Copy(found, storagetest.Check(t.Context(), func() tokenauth.Storage {
+					return &batchStore{new(memory.Store), test.broken()}
+				}))
+				got = slices.Sorted(maps.Keys(found))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got failures of the rules %v, want %v: %v", got, want, found)
 			}
 		})
 	}
