@@ -105,7 +105,8 @@ func TestGuardsAuthenticateEachRequestOfABatch(t *testing.T) {
 }
 
 // This test is not parallel: AllocsPerRun counts the allocations of the whole
-// process.
+// process. It takes the least of many requests: under the race detector a
+// sync.Pool, in which Gin keeps its contexts, drops one in four at random.
 func TestNestedGuardsAllocateNothingMore(t *testing.T) {
 	auth, accessToken := newAuth()
 	handler := func(c *gin.Context) { c.Status(http.StatusNoContent) }
@@ -115,7 +116,11 @@ func TestNestedGuardsAllocateNothingMore(t *testing.T) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", "Bearer "+accessToken)
 		w := &blank{make(http.Header)}
-		return testing.AllocsPerRun(100, func() { engine.ServeHTTP(w, r) })
+		least := testing.AllocsPerRun(1, func() { engine.ServeHTTP(w, r) })
+		for range 100 {
+			least = min(least, testing.AllocsPerRun(1, func() { engine.ServeHTTP(w, r) }))
+		}
+		return least
 	}
 	bearer, role, optional := ginadapter.RequireBearer(auth), ginadapter.RequireRole(auth, "Reader"), ginadapter.Optional(auth)
 	one := allocations(bearer)

@@ -341,11 +341,10 @@ func TestOpenTransactionKeepsNoTokenValid(t *testing.T) {
 	}
 }
 
-// openRedis connects to a Redis server, and returns a function that makes stores
-// on it.
-func openRedis(t *testing.T) func(*testing.T) tokenauth.Storage {
+// redisClient returns a client of the Redis server with this URL.
+func redisClient(t *testing.T, url string) rueidis.Client {
 	t.Helper()
-	option, err := rueidis.ParseURL(throwaway.Redis(t))
+	option, err := rueidis.ParseURL(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,6 +354,14 @@ func openRedis(t *testing.T) func(*testing.T) tokenauth.Storage {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
+	return client
+}
+
+// openRedis connects to a Redis server, and returns a function that makes stores
+// on it.
+func openRedis(t *testing.T) func(*testing.T) tokenauth.Storage {
+	t.Helper()
+	client := redisClient(t, throwaway.Redis(t))
 	return func(t *testing.T) tokenauth.Storage {
 		t.Helper()
 		s, err := redisstore.New(client, nil)

@@ -482,16 +482,7 @@ func (s *streamsTest) cutter(engine string, server *throwaway.Server) func() {
 			}
 		}
 	}
-	option, err := rueidis.ParseURL(server.DSN())
-	if err != nil {
-		s.Fatal(err)
-	}
-	option.DisableCache = true
-	client, err := rueidis.NewClient(option)
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(client.Close)
+	client := redisClient(s.T, server.DSN())
 	return func() {
 		list, err := client.Do(s.Context(), client.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
 		if err != nil {

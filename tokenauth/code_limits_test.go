@@ -262,7 +262,7 @@ func TestStrangerCannotThrottleCodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
-		d := newCodeTest(t, storage, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		d := newCodeTest(t, storage, countedTogether(0))
 		d.expectCode(here, "123456", "in")
 		for i := range 300 {
 			d.try(fmt.Sprintf("203.0.%d.%d", i/200, i%200), "alice", "wrong", "otp", "123456", "recovery", "x")
@@ -317,7 +317,7 @@ func TestFailingStorageLosesNoWrongCode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
-		d := newCodeTest(t, storage, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		d := newCodeTest(t, storage, countedTogether(0))
 		d.verify = func() { storage.script(func(int) (bool, error) { return false, errConnection }) }
 		for range 5 {
 			d.expectCode(here, "1", "mfa_invalid")
@@ -330,6 +330,11 @@ func TestFailingStorageLosesNoWrongCode(t *testing.T) {
 	})
 }
 
+// countedTogether returns options with which a number of replicas count in the storage.
+func countedTogether(replicas int) *tokenauth.Options {
+	return &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Replicas: replicas, Key: tokenauth.NewSecret(strings.Repeat("k", 32))}}
+}
+
 // While the storage of the counters is down, each process allows its share of
 // the wrong codes.
 func TestCodesWhileTheStorageIsDown(t *testing.T) {
@@ -337,7 +342,7 @@ func TestCodesWhileTheStorageIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
 		storage.script(func(int) (bool, error) { return false, errConnection })
-		d := newCodeTest(t, storage, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Replicas: 2, Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		d := newCodeTest(t, storage, countedTogether(2))
 		for range 2 {
 			d.expectCode(here, "1", "mfa_invalid")
 		}
@@ -358,7 +363,7 @@ func TestCodesWhileTheStorageHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
-		d := newCodeTest(t, storage, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		d := newCodeTest(t, storage, countedTogether(0))
 		d.then = func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 			defer cancel()
@@ -395,9 +400,7 @@ func TestGuessesInAnyYearWhileTheStorageIsDown(t *testing.T) {
 		storage.script(func(int) (bool, error) { return false, errConnection })
 		var replicas []*codeTest
 		for range 3 {
-			replicas = append(replicas, newCodeTest(t, storage, &tokenauth.Options{
-				Throttle: tokenauth.ThrottleOptions{Replicas: 3, Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
-			}))
+			replicas = append(replicas, newCodeTest(t, storage, countedTogether(3)))
 		}
 		var guesses []time.Time
 		began, most := time.Now(), 0

@@ -231,6 +231,7 @@
 //
 // A [Service] is safe for concurrent use. Outside [Service.Run], it starts
 // goroutines only to call a [BatchFinder], and each ends when its calls have
-// returned. At the end of a stream, a goroutine forgets it ([Requirement.Stream]). Run does the background work: call it once for each Service, in
-// every process.
+// returned. At the end of a stream, a goroutine forgets it
+// ([Requirement.Stream]). Run does the background work: call it once for each
+// Service, in every process.
 package tokenauth
