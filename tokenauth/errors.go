@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
 var (
@@ -91,16 +93,32 @@ var (
 	errEarlyCode          = errors.New("tokenauth: Credentials.Code was called before the password was right, or after Authenticate returned: verify the password first, and call Credentials.PasswordMatched")
 )
 
-// errRefreshToken means that a refresh token is not valid. It is an
-// [ErrInvalidToken], with a text of its own.
-var errRefreshToken error = refreshTokenError{}
+// A refreshTokenError is an [ErrInvalidToken] about a refresh token.
+type refreshTokenError struct {
+	reason event.Reason
+	detail string
+}
 
-type refreshTokenError struct{}
+// errRefreshToken means that a refresh token is not valid. The others say why.
+var (
+	errRefreshToken   = &refreshTokenError{event.ReasonInvalid, ""}
+	errUsed           = &refreshTokenError{event.ReasonInvalid, ": it was used before"}
+	errRepeatedOften  = &refreshTokenError{event.ReasonInvalid, ": its refresh was repeated too often"}
+	errOtherKey       = &refreshTokenError{event.ReasonInvalid, ": it was used at a process with another RefreshOptions.Key, so the refresh cannot be repeated"}
+	errRefreshExpired = &refreshTokenError{event.ReasonExpired, ": it has expired"}
+	errOtherClient    = &refreshTokenError{event.ReasonClient, ": it was issued to another client"}
+	errReused         = &refreshTokenError{event.ReasonReused, ": it was used before, so somebody may have a copy: the sign-in has ended"}
+)
 
-func (refreshTokenError) Error() string { return "tokenauth: the refresh token is invalid" }
+// Error returns the text for the log.
+func (e *refreshTokenError) Error() string {
+	return "tokenauth: the refresh token is invalid" + e.detail
+}
 
-// Is reports whether target is [ErrInvalidToken].
-func (refreshTokenError) Is(target error) bool { return target == ErrInvalidToken }
+// Is reports whether target is [ErrInvalidToken] or errRefreshToken.
+func (e *refreshTokenError) Is(target error) bool {
+	return target == ErrInvalidToken || target == errRefreshToken
+}
 
 // A roleError is an errMissingRole with the roles that the route needs and the
 // roles that the user has.

@@ -63,6 +63,7 @@ func (e *Event) setError(err error, refused event.Kind) {
 }
 
 func reasonOf(err error, refused event.Kind) (event.Kind, event.Reason) {
+	var refresh *refreshTokenError
 	switch {
 	case errors.Is(err, ErrBusy):
 		return event.Unavailable, event.ReasonBusy
@@ -70,14 +71,8 @@ func reasonOf(err error, refused event.Kind) (event.Kind, event.Reason) {
 		return event.Unavailable, ""
 	case errors.Is(err, errPanic), errors.Is(err, ErrInvalidPrincipal):
 		return event.Unavailable, event.ReasonInternal
-	case errors.Is(err, errReused):
-		return refused, event.ReasonReused
-	case errors.Is(err, errRefreshExpired):
-		return refused, event.ReasonExpired
-	case errors.Is(err, errOtherClient):
-		return refused, event.ReasonClient
-	case errors.Is(err, errRefreshToken):
-		return refused, event.ReasonInvalid
+	case errors.As(err, &refresh):
+		return refused, refresh.reason
 	case errors.Is(err, ErrRejected):
 		return refused, event.ReasonCredentials
 	case errors.Is(err, ErrThrottled):

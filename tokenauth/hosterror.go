@@ -75,4 +75,5 @@ var decisions = []error{
 	ErrRejected, ErrInvalidClient, ErrThrottled, ErrInvalidToken, ErrExpiredToken, ErrReplacedToken,
 	ErrUnavailable, ErrInvalidPrincipal,
 	errMalformed, errNoCredentials, errCrossSite, errMissingRole, errUnauthorizedClient, errPanic,
+	errRefreshToken,
 }

@@ -63,11 +63,11 @@ func (c *challenges) errorResponse(err error) *ErrorResponse {
 	unauthorized := func(description, challenge string) *ErrorResponse {
 		return &ErrorResponse{Status: http.StatusUnauthorized, Code: wire.InvalidToken, Description: description, Challenge: challenge, Err: err}
 	}
-	reason := (*Rejection)(nil)
+	reason, refresh := (*Rejection)(nil), (*refreshTokenError)(nil)
 	switch {
 	case errors.As(err, &reason) && reason.check() == nil:
 		return &ErrorResponse{Status: http.StatusBadRequest, Code: reason.code(), Description: reason.Description, Err: err}
-	case errors.Is(err, errRefreshToken):
+	case errors.As(err, &refresh):
 		return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.InvalidGrant, Description: wire.RejectedRefresh, Err: err}
 	case errors.Is(err, ErrRejected):
 		return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.InvalidGrant, Description: wire.RejectedCredentials, Err: err}

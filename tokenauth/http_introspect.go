@@ -91,7 +91,7 @@ func (s *Service) introspected(ctx context.Context, request *tokenForm) (t *Toke
 	}
 	f, err := s.judge(ctx, p)
 	if err == nil && f.verdict != rotation.Current {
-		err = because(errRefreshToken, errUsed)
+		err = errUsed
 	}
 	if err != nil {
 		return nil, false, err

@@ -94,7 +94,7 @@ func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []cl
 			return issued, err
 		}
 		if client != nil && f.token.ClientID != client.ID {
-			return issued, because(errRefreshToken, errOtherClient)
+			return issued, errOtherClient
 		}
 		done := false
 		switch e.setToken(f.token); f.verdict {
@@ -104,12 +104,12 @@ func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []cl
 			issued, done, err = s.repeat(ctx, &c, p, f, e)
 		case rotation.Reused:
 			if done, err = s.endSignIn(ctx, p, f.token, Event{Reason: event.ReasonReused, RemoteAddr: c.RemoteAddr}); done {
-				err = because(errRefreshToken, errReused)
+				err = errReused
 			}
 		case rotation.Exhausted:
-			err = because(errRefreshToken, errRepeatedOften)
+			err = errRepeatedOften
 		default:
-			err = because(errRefreshToken, errUsed)
+			err = errUsed
 		}
 		if done || err != nil {
 			return issued, err
@@ -285,7 +285,7 @@ func (s *Service) judge(ctx context.Context, p presentedRefresh) (f foundRefresh
 	case f.verdict == rotation.Foreign:
 		return f, errRefreshToken
 	case now.Unix() >= f.token.Refresh.ExpiresAt.Unix():
-		return f, because(errRefreshToken, errRefreshExpired)
+		return f, errRefreshExpired
 	}
 	return f, nil
 }
@@ -359,7 +359,7 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, p presentedRefresh
 	}
 	if digest := Digest(sha256.Sum256([]byte(access))); !equal(&digest, &f.token.Digest) || !equal(&next.digest, (*Digest)(&f.state.Current)) {
 		s.securityLog.otherKey(ctx, f.token)
-		return issued, false, because(errRefreshToken, errOtherKey)
+		return issued, false, errOtherKey
 	}
 	t := f.token.clone()
 	r := &f.state.Recent[f.index]
@@ -460,13 +460,3 @@ func (s *Service) reload(ctx context.Context, p Principal) (user Principal, err 
 	}
 	return user, user.check()
 }
-
-// These errors are causes of errRefreshToken.
-var (
-	errRefreshExpired = errors.New("it has expired")
-	errUsed           = errors.New("it was used before")
-	errRepeatedOften  = errors.New("its refresh was repeated too often")
-	errReused         = errors.New("it was used before, so somebody may have a copy: the sign-in has ended")
-	errOtherKey       = errors.New("it was used at a process with another RefreshOptions.Key, so the refresh cannot be repeated")
-	errOtherClient    = errors.New("it was issued to another client")
-)

@@ -135,6 +135,10 @@ func (s *Service) followFeed() error {
 	return nil
 }
 
+// likewise has the methods of a storage with the method of a [Refresher] that does the
+// same for refresh tokens.
+var likewise = []struct{ own, inherited string }{{"Find", "FindRefresh"}, {"Replace", "Refresh"}}
+
 // warnHidden logs a warning about each wrapper that hides an optional ability.
 // The Service does not call the wrapped value directly, because the wrapper may
 // change the values that it passes on. warnHidden does not check for a hidden
@@ -166,7 +170,7 @@ func (s *Service) warnHidden() {
 		all = append(all, hidden{s.storage, storage, reflect.TypeFor[storageClock]()})
 	}
 	if s.options.Refresh != nil {
-		for _, m := range []struct{ own, inherited string }{{"Find", "FindRefresh"}, {"Replace", "Refresh"}} {
+		for _, m := range likewise {
 			if wrapper.Bypasses(s.storage, m.own, m.inherited) {
 				s.options.Logger.Warn("tokenauth: a storage wrapper has its own method, but inherits one that does the same for refresh tokens: a refresh bypasses the wrapper until it has both",
 					"own", m.own, "inherited", m.inherited, "wrapper", reflect.TypeOf(s.storage).String())

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -180,6 +181,15 @@ func copyOf(found []tokenauth.Found) []tokenauth.Found {
 		found[i].Token.Refresh = cloneRefresh(found[i].Token.Refresh)
 	}
 	return found
+}
+
+func cloneRefresh(r *tokenauth.Refresh) *tokenauth.Refresh {
+	if r == nil {
+		return nil
+	}
+	c := *r
+	c.State = bytes.Clone(r.State)
+	return &c
 }
 
 func findBatchContextEnded(ctx context.Context, s tokenauth.Storage) error {

@@ -1,7 +1,6 @@
 package storagetest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -291,13 +290,4 @@ func findRefreshRace(ctx context.Context, s tokenauth.Storage) error {
 		}
 		return nil
 	})
-}
-
-func cloneRefresh(r *tokenauth.Refresh) *tokenauth.Refresh {
-	if r == nil {
-		return nil
-	}
-	c := *r
-	c.State = bytes.Clone(r.State)
-	return &c
 }

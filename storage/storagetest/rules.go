@@ -14,6 +14,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
+// patience is the time limit for a rule that only requires "soon".
+const patience = 3 * time.Second
+
 // holds returns an error unless Find finds the token want in the slot of want.
 func holds(ctx context.Context, s tokenauth.Storage, want tokenauth.Token) error {
 	got, err := s.Find(ctx, want.Slot)

@@ -10,12 +10,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-const (
-	// firstBeat is the beat of the first attempt to test a rule of Watch.
-	firstBeat = 100 * time.Millisecond
-	// patience is the time limit for a rule that only requires "soon".
-	patience = 3 * time.Second
-)
+// firstBeat is the beat of the first attempt to test a rule of Watch.
+const firstBeat = 100 * time.Millisecond
 
 // A watching is one call of Watch. It is also the [tokenauth.Invalidator] for
 // that call, and records all calls of its methods.

@@ -249,8 +249,8 @@ var leakage = []situation{
 					}
 				}
 			}
-			if len(values) < 5 || len(values) > 30 {
-				t.Errorf("the labels have the values %v, want between 5 and 30 values", values)
+			if len(values) < 5 || len(values) > 40 {
+				t.Errorf("the labels have the values %v, want between 5 and 40 values", values)
 			}
 			stats := reflect.TypeFor[tokenauth.CacheStats]()
 			for i := range stats.NumField() {
