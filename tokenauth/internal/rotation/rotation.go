@@ -54,7 +54,8 @@ type Rotation struct {
 	Repeats uint8    // how often the refresh was repeated
 }
 
-// Repeated reports whether the latest refresh was repeated. The State may be nil.
+// Repeated reports whether a refresh that the State remembers was repeated. The State
+// may be nil.
 func (s *State) Repeated() bool {
 	if s == nil {
 		return false
@@ -196,10 +197,10 @@ func (r *Rotation) age(by Reader) Verdict {
 // digests of the new pair. It forgets rotations that are older than the grace.
 func (s *State) Next(r Rotation, access, current [sha256.Size]byte, by Reader) *State {
 	next := &State{Access: access, Current: current, Family: s.Family, SignedIn: s.SignedIn}
-	for _, earlier := range s.Recent {
-		if earlier.age(by) != Reused {
-			next.Recent = append(next.Recent, earlier)
-		}
+	// A pair is derived through all rotations after the one that is repeated. The times
+	// in Recent may be out of order, because the clocks of two processes differ.
+	if i := slices.IndexFunc(s.Recent, func(r Rotation) bool { return r.age(by) != Reused }); i >= 0 {
+		next.Recent = append(next.Recent, s.Recent[i:]...)
 	}
 	next.Recent = append(next.Recent, r)
 	if extra := len(next.Recent) - MaxRecent; extra > 0 {
