@@ -19,7 +19,7 @@ import (
 // ([Options.Lifetime]). Each refresh replaces both tokens. Whatever ends the access
 // token's slot, such as [Service.RevokeUser], ends the refresh token as well.
 //
-// A refresh token that is used again after Grace ends the sign-in, because somebody has
+// A refresh token that is used again after Grace ends the sign-in, because there is
 // a copy of it (RFC 9700 §4.14.2).
 //
 // Turn refresh tokens on once all replicas run a version that has them.

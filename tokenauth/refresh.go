@@ -156,7 +156,7 @@ func familyDigest(family []byte) Digest {
 	return sha256.Sum256(append([]byte(familyDomain), family...))
 }
 
-// parse reports false for a string that is no refresh token. The refresher may be nil.
+// parse reports whether the string has the form of a refresh token. The refresher may be nil.
 func (f *refresher) parse(text string) (p presentedRefresh, ok bool) {
 	if f == nil {
 		return p, false
@@ -259,8 +259,8 @@ func (s *Service) setRefresh(t *Token, state *rotation.State) {
 	t.Refresh = &Refresh{ExpiresAt: expires, SignedInAt: signedIn, State: state.Encode()}
 }
 
-// A foundRefresh is what the storage has in the slot of a presented refresh token, and
-// what the refresh token is worth.
+// A foundRefresh is the token in the slot of a presented refresh token, and the verdict
+// about the refresh token.
 type foundRefresh struct {
 	token   *Token
 	state   *rotation.State
@@ -287,7 +287,7 @@ func (s *Service) judge(ctx context.Context, p presentedRefresh) (f foundRefresh
 	if f.state = f.token.refreshState(); f.state == nil {
 		return f, errRefreshToken
 	}
-	f.verdict, f.index = f.state.Judge((*[32]byte)(&p.digest), (*[32]byte)(&p.family), s.refresh.reader(now))
+	f.verdict, f.index = f.state.Judge((*[32]byte)(&p.digest), (*[32]byte)(&p.family), p.Number, s.refresh.reader(now))
 	switch {
 	case f.verdict == rotation.Foreign:
 		return f, errRefreshToken
@@ -412,7 +412,7 @@ func (s *Service) derive(p presentedRefresh, salt [16]byte) (access string, next
 	accessSecret, refreshSecret := rotation.Derive(s.refresh.key, p.text, salt)
 	access, _ = accesstoken.Make(s.options.Prefix, p.Slot, accessSecret)
 	next = p
-	next.Secret = refreshSecret
+	next.Refresh = p.Refresh.Next(refreshSecret)
 	next.text, next.digest = next.Make(s.refresh.options.Prefix)
 	return access, next
 }
@@ -496,7 +496,7 @@ var (
 	errRefreshExpired = errors.New("it has expired")
 	errUsed           = errors.New("it was used before")
 	errRepeatedOften  = errors.New("its refresh was repeated too often")
-	errReused         = errors.New("it was used before, so somebody may have a copy: the sign-in has ended")
+	errReused         = errors.New("it was used before, so there may be a copy: the sign-in has ended")
 	errOtherKey       = errors.New("it was used at a process with another RefreshOptions.Key, so the refresh cannot be repeated")
 	errOtherClient    = errors.New("it was issued to another client")
 )

@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/place"
 )
 
-// A failure after the pair was stored signs nobody out: the client tries again, and gets
-// the pair.
-func TestFailureAfterTheWriteOfARefreshSignsNobodyOut(t *testing.T) {
+// A failure after the pair was stored does not end the sign-in: the client tries again,
+// and gets the pair.
+func TestFailureAfterTheWriteOfARefreshEndsNothing(t *testing.T) {
 	t.Parallel()
 	fails := true
 	failing := func() error {
@@ -68,6 +68,20 @@ func TestFailureAfterTheWriteOfARefreshSignsNobodyOut(t *testing.T) {
 			t.Errorf("%s: the next refresh: %v", name, err)
 		}
 	}
+}
+
+// A thief who refreshes all the time does not hide that the victim's token was used.
+func TestFrequentRefreshesHideNoReuse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		auth := refreshing(t, new(memory.Store), tokenauth.Options{})
+		first := mustIssue(t, auth, alice())
+		current := first
+		for range 14 {
+			current = mustRefresh(t, auth, current.RefreshToken)
+			time.Sleep(5 * time.Second)
+		}
+		refusesRefresh(t, auth, first.RefreshToken, current, false)
+	})
 }
 
 // clientFunc is a ClientRegistry.
