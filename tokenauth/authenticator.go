@@ -44,7 +44,8 @@ type Credentials struct {
 	// [Client.Lifetime] or [Options.Lifetime]. The host's code sets it, for
 	// example if the user asked to stay signed in; no parameter of a token
 	// request does. The range is 1 minute to 365 days, or to
-	// [Options.MaxLifetime] if that is set.
+	// [Options.MaxLifetime] if that is set. It is not kept for the tokens of later
+	// refreshes ([Options.Refresh]).
 	Lifetime time.Duration
 	// Parameters are the further parameters of the token request that
 	// [Options.Parameters] lists, by their names as listed there. A parameter

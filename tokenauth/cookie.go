@@ -32,8 +32,13 @@ func (i IssuedToken) SetCookie(w http.ResponseWriter, r *http.Request, c place.C
 // [IssuedToken.SetCookie] does for the access token. The cookie is not one of
 // [Options.Places]: it has another Name, and as its Path that of the route that calls
 // [Service.Refresh], which reads it with [place.Cookie.Value]. The browser keeps it
-// until the refresh token expires.
+// until the refresh token expires. If there is no refresh token, because
+// [Options.Refresh] is nil, the browser deletes the cookie.
 func (i IssuedToken) SetRefreshCookie(w http.ResponseWriter, r *http.Request, c place.Cookie) {
+	if i.Token.Refresh == nil {
+		c.Clear(w, r)
+		return
+	}
 	age := i.Token.Refresh.ExpiresAt.Sub(i.Token.IssuedAt.Truncate(time.Second))
 	cookie.Attributes(c).Write(w, r, i.RefreshToken.Reveal(), int(min(age, maxCookieAge)/time.Second))
 }

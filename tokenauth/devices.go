@@ -120,7 +120,7 @@ func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.
 	for i := s.options.Devices.Max; i < len(live); i++ {
 		t := &live[i]
 		began := time.Now()
-		err := s.revoke(ctx, t.Slot, t.Digest)
+		err := s.revokeSignIn(ctx, t)
 		e := Event{Reason: event.ReasonDevices}
 		e.setToken(t)
 		s.observeRevoked(ctx, e, began, err)

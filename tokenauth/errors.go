@@ -107,7 +107,7 @@ var (
 	errOtherKey       = &refreshTokenError{event.ReasonInvalid, ": it was used at a process with another RefreshOptions.Key, so the refresh cannot be repeated"}
 	errRefreshExpired = &refreshTokenError{event.ReasonExpired, ": it has expired"}
 	errOtherClient    = &refreshTokenError{event.ReasonClient, ": it was issued to another client"}
-	errReused         = &refreshTokenError{event.ReasonReused, ": it was used before, so somebody may have a copy: the sign-in has ended"}
+	errReused         = &refreshTokenError{event.ReasonReused, ": it was used before, so there may be a copy: the sign-in has ended"}
 )
 
 // Error returns the text for the log.

@@ -15,14 +15,17 @@ import (
 
 // isForeign reports whether [Options.Fallback] may authenticate a request.
 // Fallback may do so if the request has no token in [Options.Places], or has one
-// that does not begin with [Options.Prefix].
+// that begins with neither [Options.Prefix] nor [RefreshOptions.Prefix].
 //
-// A request whose token has the prefix never goes to Fallback, even if the token
+// A request whose token has such a prefix never goes to Fallback, even if the token
 // is not valid. But if such a token arrives in a place that is not listed, such
 // as a cookie by default, the request goes to Fallback.
 func (s *Service) isForeign(accessToken string, refusal *ErrorResponse) bool {
 	if refusal != nil {
 		return errors.Is(refusal.Err, errNoCredentials)
+	}
+	if r := s.options.Refresh; r != nil && strings.HasPrefix(accessToken, r.Prefix) {
+		return false // a refresh token must not reach another system
 	}
 	return !strings.HasPrefix(accessToken, s.options.Prefix)
 }

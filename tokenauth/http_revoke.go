@@ -51,7 +51,7 @@ func (s *Service) revocationHandler() http.Handler {
 				return nil, s.observeUnread(r, event.Refused, unauthorizedClient(wire.TokenOfAnotherClient))
 			}
 		}
-		if err := s.revokeObserved(ctx, slot, digest, e); err != nil {
+		if err := s.revokeObserved(ctx, slot, digest, e, nil); err != nil {
 			return nil, err
 		}
 		return emptyObject, nil

@@ -184,9 +184,9 @@ type Options struct {
 	LiveCheck func(context.Context, Token) error
 
 	// Fallback authenticates requests on protected routes that have no token in
-	// one of Places, or whose token does not begin with Prefix. Use it for as
-	// long as the host still accepts older tokens or sessions. Nil means no
-	// fallback.
+	// one of Places, or whose token does not begin with Prefix or
+	// [RefreshOptions.Prefix]. Use it for as long as the host still accepts older
+	// tokens or sessions. Nil means no fallback.
 	//
 	//   - It returns the principal to accept the request.
 	//   - It returns [ErrRejected], possibly wrapped, for a request that it
@@ -199,7 +199,7 @@ type Options struct {
 	// If LiveCheck compares [Principal.Stamp], Fallback must set it.
 	//
 	// The Service never calls Fallback for a token in one of Places that begins
-	// with Prefix, valid or not. It does call Fallback if such a token arrives in
+	// with one of these prefixes, valid or not. It does call Fallback if such a token arrives in
 	// a place that is not listed. By default these are all except Authorization:
 	// Bearer. Fallback should return ErrRejected for such a token. The Service
 	// does not call it for a request that it refuses because the request comes

@@ -19,18 +19,21 @@ import (
 // ([Options.Lifetime]). Each refresh replaces both tokens. Whatever ends the access
 // token's slot, such as [Service.RevokeUser], ends the refresh token as well.
 //
-// A refresh token that is used again after Grace ends the sign-in, because somebody has
+// A refresh token that is used again after Grace ends the sign-in, because there is
 // a copy of it (RFC 9700 §4.14.2).
 //
 // Turn refresh tokens on once all replicas run a version that has them.
 type RefreshOptions struct {
 	// Lifetime is how long a refresh token is valid, in whole seconds. Zero means 30
-	// days. The range is [Options.Lifetime] to MaxLifetime.
+	// days, or MaxLifetime if that is shorter. The range is [Options.Lifetime] to
+	// MaxLifetime. A refresh token whose access token is valid for longer, for example
+	// because of [Client.Lifetime], is valid until that expires.
 	Lifetime time.Duration
 
 	// MaxLifetime is how long a sign-in lasts at most, in whole seconds: no refresh
-	// extends it. The user then signs in with the password again. Zero means 90 days,
-	// or Lifetime if that is longer. The range is Lifetime to 3650 days.
+	// extends it, and no access token is valid for longer. The user then signs in with
+	// the password again. Zero means 90 days, or Lifetime if that is longer. The range
+	// is Lifetime to 3650 days.
 	MaxLifetime time.Duration
 
 	// Grace is how long after a refresh a client may repeat it. It then gets the
@@ -61,7 +64,11 @@ func (o *RefreshOptions) withDefaults(lifetime time.Duration, prefix string) (*R
 		return nil, nil
 	}
 	c := *o
-	setDefault(&c.Lifetime, max(30*24*time.Hour, lifetime))
+	days := max(30*24*time.Hour, lifetime)
+	if c.MaxLifetime >= lifetime {
+		days = min(days, c.MaxLifetime)
+	}
+	setDefault(&c.Lifetime, days)
 	setDefault(&c.MaxLifetime, max(90*24*time.Hour, c.Lifetime))
 	setDefault(&c.Grace, 30*time.Second)
 	setDefault(&c.Prefix, "trt_")
@@ -115,6 +122,9 @@ func (o *RefreshOptions) check(s Storage, a Authenticator) error {
 	}
 	if _, ok := s.(Refresher); !ok {
 		return fmt.Errorf("tokenauth: Options.Refresh needs a storage that is a Refresher, and %T is not one; the stores of gormstore, redisstore and memory are", s)
+	}
+	if a == nil {
+		return nil // the Service only issues and validates
 	}
 	if _, ok := a.(Reloader); !ok {
 		return fmt.Errorf("tokenauth: Options.Refresh needs an Authenticator that is a Reloader, and %T is not one; those of packages password and gormstore are", a)

@@ -80,6 +80,9 @@ func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []cl
 	if s.refresh == nil {
 		return issued, unavailable("refreshing", errNoRefresh)
 	}
+	if s.authenticator == nil {
+		return issued, unavailable("refreshing", errNoAuthenticator)
+	}
 	client, err := s.authenticateClient(ctx, readings)
 	if err != nil {
 		return issued, err
@@ -101,7 +104,7 @@ func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []cl
 		case rotation.Current:
 			issued, done, err = s.rotate(ctx, &c, client, p, f)
 		case rotation.Repeated:
-			issued, done, err = s.repeat(ctx, &c, p, f, e)
+			issued, done, err = s.repeat(ctx, &c, client, p, f, e)
 		case rotation.Reused:
 			if done, err = s.endSignIn(ctx, p, f.token, Event{Reason: event.ReasonReused, RemoteAddr: c.RemoteAddr}); done {
 				err = errReused
@@ -153,7 +156,7 @@ func familyDigest(family []byte) Digest {
 	return sha256.Sum256(append([]byte(familyDomain), family...))
 }
 
-// parse reports false for a string that is no refresh token. The refresher may be nil.
+// parse reports whether the string has the form of a refresh token. The refresher may be nil.
 func (f *refresher) parse(text string) (p presentedRefresh, ok bool) {
 	if f == nil {
 		return p, false
@@ -238,11 +241,15 @@ func (s *Service) beginRefresh(t *Token) Secret {
 	return NewSecret(refreshToken)
 }
 
-// setRefresh sets t.Refresh, and limits the lifetimes of both tokens.
+// setRefresh sets t.Refresh, and limits the lifetimes of both tokens. The refresh token
+// never expires before the access token. So once it has expired, its sign-in is over.
 func (s *Service) setRefresh(t *Token, state *rotation.State) {
 	signedIn := time.Unix(state.SignedIn, 0).UTC()
 	end := signedIn.Add(s.refresh.options.MaxLifetime)
 	expires := t.IssuedAt.Truncate(time.Second).Add(s.refresh.options.Lifetime)
+	if t.ExpiresAt.After(expires) {
+		expires = t.ExpiresAt
+	}
 	if expires.After(end) {
 		expires = end
 	}
@@ -252,8 +259,8 @@ func (s *Service) setRefresh(t *Token, state *rotation.State) {
 	t.Refresh = &Refresh{ExpiresAt: expires, SignedInAt: signedIn, State: state.Encode()}
 }
 
-// A foundRefresh is what the storage has in the slot of a presented refresh token, and
-// what the refresh token is worth.
+// A foundRefresh is the token in the slot of a presented refresh token, and the verdict
+// about the refresh token.
 type foundRefresh struct {
 	token   *Token
 	state   *rotation.State
@@ -280,7 +287,7 @@ func (s *Service) judge(ctx context.Context, p presentedRefresh) (f foundRefresh
 	if f.state = f.token.refreshState(); f.state == nil {
 		return f, errRefreshToken
 	}
-	f.verdict, f.index = f.state.Judge((*[32]byte)(&p.digest), (*[32]byte)(&p.family), s.refresh.reader(now))
+	f.verdict, f.index = f.state.Judge((*[32]byte)(&p.digest), (*[32]byte)(&p.family), p.Number, s.refresh.reader(now))
 	switch {
 	case f.verdict == rotation.Foreign:
 		return f, errRefreshToken
@@ -294,19 +301,17 @@ func (s *Service) judge(ctx context.Context, p presentedRefresh) (f foundRefresh
 // or if the user was changed meanwhile.
 func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p presentedRefresh, f foundRefresh) (issued IssuedToken, done bool, err error) {
 	was := f.token
-	user, err := s.reload(ctx, was.Principal)
-	if errors.Is(err, ErrRejected) && s.restamped(ctx, was) {
-		return issued, false, nil
-	}
-	if err == nil && !client.admits(&user) {
-		err = errRefreshToken
-	}
-	if err != nil {
+	user, found, err := s.reloadFor(ctx, client, was)
+	if !found || err != nil {
 		return issued, false, err
 	}
-	lifetime := s.options.Lifetime
-	if client != nil && client.Lifetime != 0 {
-		lifetime = client.Lifetime
+	at := destination{clientID: was.ClientID}
+	if client != nil {
+		at.lifetime = client.Lifetime
+	}
+	lifetime, err := s.checkDestination(&at)
+	if err != nil {
+		return issued, false, err
 	}
 	now := s.options.Now().UTC()
 	r := rotation.Rotation{Used: [16]byte(p.digest[:16]), At: now.UnixMilli(), Process: s.refresh.process, Source: s.refresh.source(c.RemoteAddr)}
@@ -331,8 +336,11 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	further, cancel := deadline.Detach(ctx) // the tokens must not stay if they must not be used
 	defer cancel()
 	if err := s.lookAgain(further, t.Principal, t.ClientID); err != nil {
-		s.discard(context.WithoutCancel(ctx), &t)
+		// After a failure the sign-in must not end. The pair stays, although no client
+		// has it yet: a client that tries again repeats the refresh, which looks the
+		// user up first.
 		if errors.Is(err, ErrRejected) {
+			s.discard(context.WithoutCancel(ctx), &t)
 			err = because(errRefreshToken, err)
 		}
 		return issued, false, err
@@ -340,6 +348,19 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	issued = IssuedToken{AccessToken: NewSecret(access), RefreshToken: NewSecret(next.text), Token: t.clone()}
 	issued.Token.Principal.Row = user.Row
 	return issued, true, nil
+}
+
+// reloadFor returns the current principal of the token's user, who may still sign in at
+// the client. It reports false if the user was changed meanwhile, and the token was kept.
+func (s *Service) reloadFor(ctx context.Context, client *Client, t *Token) (user Principal, found bool, err error) {
+	user, err = s.reload(ctx, t.Principal)
+	switch {
+	case errors.Is(err, ErrRejected) && s.restamped(ctx, t):
+		return user, false, nil
+	case err == nil && !client.admits(&user):
+		err = errRefreshToken
+	}
+	return user, err == nil, err
 }
 
 // restamped reports whether the slot still holds the token, with another stamp. A change
@@ -350,8 +371,12 @@ func (s *Service) restamped(ctx context.Context, t *Token) bool {
 }
 
 // repeat returns the pair of tokens that the sign-in has now, to a client that used its
-// refresh token before. It reports false if another refresh changed the slot meanwhile.
-func (s *Service) repeat(ctx context.Context, c *Credentials, p presentedRefresh, f foundRefresh, e *Event) (issued IssuedToken, done bool, err error) {
+// refresh token before. It reports false if another refresh changed the slot meanwhile,
+// or if the user was changed.
+//
+// It looks the user up, because the look-ups of the refresh that stored the pair may
+// have failed.
+func (s *Service) repeat(ctx context.Context, c *Credentials, client *Client, p presentedRefresh, f foundRefresh, e *Event) (issued IssuedToken, done bool, err error) {
 	var access string
 	next := p
 	for i := range f.state.Recent[f.index:] {
@@ -360,6 +385,10 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, p presentedRefresh
 	if digest := Digest(sha256.Sum256([]byte(access))); !equal(&digest, &f.token.Digest) || !equal(&next.digest, (*Digest)(&f.state.Current)) {
 		s.securityLog.otherKey(ctx, f.token)
 		return issued, false, errOtherKey
+	}
+	user, found, err := s.reloadFor(ctx, client, f.token)
+	if !found || err != nil {
+		return issued, false, err
 	}
 	t := f.token.clone()
 	r := &f.state.Recent[f.index]
@@ -374,6 +403,7 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, p presentedRefresh
 	}
 	issued = IssuedToken{AccessToken: NewSecret(access), RefreshToken: NewSecret(next.text), Token: t.clone()}
 	issued.Token.setSignedIn()
+	issued.Token.Principal.Row = user.Row
 	return issued, true, nil
 }
 
@@ -382,7 +412,7 @@ func (s *Service) derive(p presentedRefresh, salt [16]byte) (access string, next
 	accessSecret, refreshSecret := rotation.Derive(s.refresh.key, p.text, salt)
 	access, _ = accesstoken.Make(s.options.Prefix, p.Slot, accessSecret)
 	next = p
-	next.Secret = refreshSecret
+	next.Refresh = p.Refresh.Next(refreshSecret)
 	next.text, next.digest = next.Make(s.refresh.options.Prefix)
 	return access, next
 }

@@ -35,7 +35,7 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 	if !ok {
 		return nil
 	}
-	return s.revokeObserved(ctx, slot, digest, Event{})
+	return s.revokeObserved(ctx, slot, digest, Event{}, nil)
 }
 
 // parse returns the slot and the digest of an access token. It reports false
@@ -50,7 +50,8 @@ func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
 }
 
 // RevokeToken ends a token as [Service.Revoke] does. The token comes from
-// [Service.Tokens], [FromContext] or an [IssuedToken]. RevokeToken returns
+// [Service.Tokens], [FromContext] or an [IssuedToken]. If a refresh replaced it
+// since ([Options.Refresh]), the sign-in ends nevertheless. RevokeToken returns
 // [ErrInvalidToken] for the token of a request that [Options.Fallback]
 // authenticated: the Service cannot end it.
 func (s *Service) RevokeToken(ctx context.Context, t Token) error {
@@ -60,7 +61,7 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 	}
 	var e Event
 	e.setToken(&t)
-	return s.revokeObserved(ctx, t.Slot, t.Digest, e)
+	return s.revokeObserved(ctx, t.Slot, t.Digest, e, &t)
 }
 
 // RevokeUser ends all tokens of a user, at every client and on every device.
@@ -116,7 +117,7 @@ func (s *Service) revokeOthers(ctx context.Context, userID string, except []Toke
 		if slices.ContainsFunc(except, func(e Token) bool { return t.continues(&e) }) {
 			continue
 		}
-		if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
+		if err := s.revokeSignIn(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -172,8 +173,9 @@ func (s *Service) revokeMany(ctx context.Context, doing string, e Event, revoke 
 // never issued. It reads the slot first, because [Storage.Revoke] does not
 // report whether it changed anything. It then calls Storage.Revoke, even if the
 // slot held another token or none. The caller sets the fields of e that it
-// already knows.
-func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
+// already knows. If the argument whole is not nil, it is the token, and
+// revokeObserved ends its sign-in even if a refresh replaces the token meanwhile.
+func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event, whole *Token) error {
 	began := time.Now()
 	e.Digest = digest
 	further, cancel := deadline.Detach(ctx) // finish a revocation that has begun
@@ -181,9 +183,9 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 	err := ctx.Err()
 	var t *Token
 	if err == nil {
-		t, err = s.lookups.find(further, slot)
+		t, err = s.findSignIn(further, slot)
 	}
-	held := err == nil && equal(&t.Digest, &digest)
+	held := err == nil && (equal(&t.Digest, &digest) || whole != nil && t.continues(whole))
 	switch {
 	case held:
 		e.setToken(t)
@@ -201,7 +203,12 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		s.observeRevoked(ctx, e, began, err)
 		return err
 	}
-	err = s.revoke(further, slot, digest)
+	switch {
+	case held && whole != nil:
+		err = s.revokeSignIn(further, t)
+	default:
+		err = s.revoke(further, slot, digest)
+	}
 	if held || err != nil {
 		s.observeRevoked(ctx, e, began, err)
 	}
@@ -230,6 +237,29 @@ func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
 		return unavailable("revoking a token", err)
 	}
 	return nil
+}
+
+// revokeSignIn ends the sign-in of a token that a storage returned with its
+// [Token.Refresh]. A refresh that read the token before may replace it before it is
+// revoked, so revokeSignIn looks at the slot again.
+func (s *Service) revokeSignIn(ctx context.Context, t *Token) error {
+	for range refreshTries {
+		err := s.revoke(ctx, t.Slot, t.Digest)
+		if err != nil || s.refresh == nil || t.Refresh == nil {
+			return err
+		}
+		now, err := s.findSignIn(ctx, t.Slot)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && !now.continues(t):
+			return nil
+		case err == errPanic:
+			return err
+		case err != nil:
+			return unavailable("revoking a token", err)
+		}
+		t = now
+	}
+	return unavailable("revoking a token", errOvertaken)
 }
 
 func (s *Service) revokeUser(ctx context.Context, u UserKey) error {

@@ -65,7 +65,7 @@ func validUserName(name string) bool { return len(name) <= maxUserName && storab
 
 const maxUserName = 256 // bytes
 
-var errNoAuthenticator = errors.New("tokenauth.New got no Authenticator, which checks passwords")
+var errNoAuthenticator = errors.New("tokenauth.New got no Authenticator, which checks passwords and looks users up")
 
 // signInSteps performs the steps of a sign-in, in order. It sets
 // [Event.Account].

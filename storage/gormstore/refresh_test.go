@@ -354,7 +354,7 @@ func TestWithoutRefreshTheStatementsAreTheSame(t *testing.T) {
 	})
 }
 
-// A refresh sends four statements, and its repetition two, as the README says. None of
+// A refresh sends four statements, and its repetition three, as the README says. None of
 // them is a transaction.
 func TestStatementsOfARefresh(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
@@ -398,7 +398,7 @@ func TestStatementsOfARefresh(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		expect("its repetition", sent, "read the token", "write the token")
+		expect("its repetition", sent, "read the token", "read the user", "write the token")
 	})
 }
 
@@ -571,7 +571,7 @@ func TestDatabaseHoldsNoRefreshToken(t *testing.T) {
 	})
 }
 
-// A failover may lose a refresh that the client was told of. The client's refresh token is
+// A failover may lose a refresh whose answer the client has. The client's refresh token is
 // then unknown, and counts as reused: the sign-in ends.
 func TestLostRefreshEndsTheSignIn(t *testing.T) {
 	t.Parallel()

@@ -109,10 +109,10 @@ const (
 	ReasonRepeated Reason = "repeated"
 	// ReasonRepeatedElsewhere, only for a [Refreshed] event: as ReasonRepeated, but
 	// from another address than the first time. A client may have changed its
-	// network. If not, somebody has a copy of its refresh token.
+	// network. If not, there is a copy of its refresh token.
 	ReasonRepeatedElsewhere Reason = "repeated_elsewhere"
 	// ReasonReused: a refresh token was used again after RefreshOptions.Grace, so
-	// somebody has a copy. The Service ended the sign-in, which is a [Revoked] event
+	// there is a copy of it. The Service ended the sign-in, which is a [Revoked] event
 	// with the same Reason.
 	ReasonReused Reason = "reused"
 	// ReasonFallback, only for a [Validated] event: Options.Fallback

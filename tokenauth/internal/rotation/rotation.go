@@ -40,6 +40,16 @@ type State struct {
 	Family [sha256.Size]byte
 	// SignedIn is the time of the sign-in, in Unix seconds.
 	SignedIn int64
+	// Number is the number of the refresh token: the first one of a sign-in has 0.
+	Number uint32
+	// Old is a number. The tokens with smaller ones were used longer ago than the grace.
+	Old uint32
+	// Pending becomes Old when the grace has passed since PendingAt, which is in Unix
+	// milliseconds. The tokens with numbers less than Pending were used by then. Zero
+	// means that nothing is pending. Without it, a thief who keeps refreshing could make
+	// the State forget, within the grace, when the victim's token was used.
+	Pending   uint32
+	PendingAt int64
 	// Recent are the latest rotations, the oldest first. At most MaxRecent.
 	Recent []Rotation
 }
@@ -54,7 +64,8 @@ type Rotation struct {
 	Repeats uint8    // how often the refresh was repeated
 }
 
-// Repeated reports whether the latest refresh was repeated. The State may be nil.
+// Repeated reports whether a refresh that the State remembers was repeated. The State
+// may be nil.
 func (s *State) Repeated() bool {
 	if s == nil {
 		return false
@@ -64,7 +75,7 @@ func (s *State) Repeated() bool {
 
 const (
 	version      = 1
-	headSize     = 1 + 3*sha256.Size + 8 + 1
+	headSize     = 1 + 3*sha256.Size + 8 + 4 + 4 + 4 + 8 + 1
 	rotationSize = 16 + 16 + 8 + 4 + 8 + 1
 )
 
@@ -79,6 +90,10 @@ func (s *State) Encode() []byte {
 	b = append(b, s.Current[:]...)
 	b = append(b, s.Family[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.SignedIn))
+	for _, number := range []uint32{s.Number, s.Old, s.Pending} {
+		b = binary.BigEndian.AppendUint32(b, number)
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(s.PendingAt))
 	b = append(b, byte(len(s.Recent)))
 	for i := range s.Recent {
 		r := &s.Recent[i]
@@ -103,6 +118,12 @@ func Decode(b []byte) (*State, error) {
 		b = b[copy(digest, b):]
 	}
 	s.SignedIn = int64(binary.BigEndian.Uint64(b))
+	b = b[8:]
+	for _, number := range []*uint32{&s.Number, &s.Old, &s.Pending} {
+		*number = binary.BigEndian.Uint32(b)
+		b = b[4:]
+	}
+	s.PendingAt = int64(binary.BigEndian.Uint64(b))
 	for b = b[8+1:]; len(b) > 0; {
 		var r Rotation
 		b = b[copy(r.Used[:], b):]
@@ -134,7 +155,7 @@ const (
 	// Unsure: the token was used, but it is not known whether that was within the
 	// grace. It is refused, and nothing ends.
 	Unsure
-	// Reused: the token was used before, and the grace is over. Somebody has a copy.
+	// Reused: the token was used before, and the grace is over. There is a copy of it.
 	Reused
 )
 
@@ -146,9 +167,9 @@ type Reader struct {
 }
 
 // Judge returns what a refresh token is worth. The arguments are the digests of the
-// token and of its family. For Repeated, it also returns the index in Recent of the
-// rotation that used the token.
-func (s *State) Judge(token, family *[sha256.Size]byte, by Reader) (v Verdict, index int) {
+// token and of its family, and its number. For Repeated, it also returns the index in
+// Recent of the rotation that used the token.
+func (s *State) Judge(token, family *[sha256.Size]byte, number uint32, by Reader) (v Verdict, index int) {
 	if subtle.ConstantTimeCompare(s.Family[:], family[:]) == 0 {
 		return Foreign, 0
 	}
@@ -169,10 +190,19 @@ func (s *State) Judge(token, family *[sha256.Size]byte, by Reader) (v Verdict, i
 	}
 	// The token was used before the oldest rotation that is remembered. If rotations
 	// were forgotten because there were too many, it may have been within the grace.
-	if len(s.Recent) == MaxRecent && s.Recent[0].age(by) != Reused {
+	if len(s.Recent) == MaxRecent && s.Recent[0].age(by) != Reused && number >= s.old(by) {
 		return Unsure, 0
 	}
 	return Reused, 0
+}
+
+// old returns Old, or what it has become.
+func (s *State) old(by Reader) uint32 {
+	pending := Rotation{At: s.PendingAt, Process: by.Process}
+	if by.Grace += Skew; s.Pending > s.Old && pending.age(by) == Reused {
+		return s.Pending
+	}
+	return s.Old
 }
 
 // age returns Repeated for a rotation within the grace, Reused for an older one, and
@@ -195,14 +225,25 @@ func (r *Rotation) age(by Reader) Verdict {
 // Next returns the State after a rotation. The arguments access and current are the
 // digests of the new pair. It forgets rotations that are older than the grace.
 func (s *State) Next(r Rotation, access, current [sha256.Size]byte, by Reader) *State {
-	next := &State{Access: access, Current: current, Family: s.Family, SignedIn: s.SignedIn}
-	for _, earlier := range s.Recent {
-		if earlier.age(by) != Reused {
-			next.Recent = append(next.Recent, earlier)
-		}
+	next := &State{Access: access, Current: current, Family: s.Family, SignedIn: s.SignedIn, Number: s.Number + 1, Old: s.old(by)}
+	// A pair is derived through all rotations after the one that is repeated. The times
+	// in Recent may be out of order, because the clocks of two processes differ.
+	i := slices.IndexFunc(s.Recent, func(r Rotation) bool { return r.age(by) != Reused })
+	if i < 0 {
+		i = len(s.Recent)
 	}
+	if i > 0 {
+		next.Old = max(next.Old, s.Number-uint32(len(s.Recent)-i))
+	}
+	next.Recent = append(next.Recent, s.Recent[i:]...)
 	next.Recent = append(next.Recent, r)
+	if s.Pending > next.Old {
+		next.Pending, next.PendingAt = s.Pending, s.PendingAt
+	}
 	if extra := len(next.Recent) - MaxRecent; extra > 0 {
+		if next.Pending == 0 {
+			next.Pending, next.PendingAt = next.Number-MaxRecent, next.Recent[extra-1].At
+		}
 		next.Recent = next.Recent[extra:]
 	}
 	return next

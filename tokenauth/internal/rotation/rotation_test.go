@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -15,14 +16,14 @@ import (
 func TestFormatStaysTheSame(t *testing.T) {
 	t.Parallel()
 	const (
-		refreshToken = "trt_AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fQEFCQ0RFRkdISUpLTE1OT1BR4OHi4-Tl5ufo6err7O3u7_Dx8vP09fb3-Pn6-_z9_v8H9w05"
-		wantAccess   = "7073f0e4c83d3d77a26bc52b7fd9109d6ac1e89ce4daddf6ca050a656816be21"
-		wantRefresh  = "c1bd0dc67afdb7511fabee2a7d8a9276ff5ccf9c879889e6a89da21071723be1"
+		refreshToken = "trt_AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fQEFCQ0RFRkdISUpLTE1OT1BRYGFi4OHi4-Tl5ufo6err7O3u7_Dx8vP09fb3-Pn6-_z9_v8xlqRL"
+		wantAccess   = "e476fb1959fba30a056b2c979266b9f1f273185832a61b04ffb7ff347c76d7e2"
+		wantRefresh  = "95d6ac0b367aeb1afc800e16f92b8b22146d808411830f00175dcca9de342ddf"
 		encoded      = "01" +
 			"0101010101010101010101010101010101010101010101010101010101010101" +
 			"0202020202020202020202020202020202020202020202020202020202020202" +
 			"0303030303030303030303030303030303030303030303030303030303030303" +
-			"000000006aa1f94001" +
+			"000000006aa1f940" + "00000009" + "00000002" + "00000003" + "000001a088b78441" + "01" +
 			"04040404040404040404040404040404" + "05050505050505050505050505050505" +
 			"000001a088b78440" + "06060606" + "0707070707070707" + "02"
 	)
@@ -36,6 +37,7 @@ func TestFormatStaysTheSame(t *testing.T) {
 	}
 	state := &State{
 		Access: filled(1), Current: filled(2), Family: filled(3), SignedIn: 1_789_000_000,
+		Number: 9, Old: 2, Pending: 3, PendingAt: 1_789_000_123_457,
 		Recent: []Rotation{{
 			Used: [16]byte(bytes.Repeat([]byte{4}, 16)), Salt: [16]byte(bytes.Repeat([]byte{5}, 16)), At: 1_789_000_123_456,
 			Process: [4]byte{6, 6, 6, 6}, Source: [8]byte{7, 7, 7, 7, 7, 7, 7, 7}, Repeats: 2,
@@ -113,7 +115,7 @@ func TestGraceByTheClocksOfProcesses(t *testing.T) {
 	} {
 		state := State{Family: filled(3), Current: filled(2), Recent: []Rotation{rotated(filled(1), test.ago, test.process)}}
 		used, family := filled(1), filled(3)
-		if got, _ := state.Judge(&used, &family, reader()); got != test.want {
+		if got, _ := state.Judge(&used, &family, 0, reader()); got != test.want {
 			t.Errorf("a rotation %v ago by the process %v: the verdict is %v, want %v", test.ago, test.process, got, test.want)
 		}
 	}
@@ -149,7 +151,7 @@ func TestJudge(t *testing.T) {
 	} {
 		state := State{Family: filled(3), Current: filled(2), Recent: test.recent}
 		token, family := filled(test.token), filled(test.family)
-		if got, i := state.Judge(&token, &family, reader()); got != test.want || i != test.atIndex {
+		if got, i := state.Judge(&token, &family, 0, reader()); got != test.want || i != test.atIndex {
 			t.Errorf("%s: the verdict is %v at %d, want %v at %d", test.name, got, i, test.want, test.atIndex)
 		}
 	}
@@ -167,6 +169,9 @@ func TestNextForgetsRotationsAfterTheGrace(t *testing.T) {
 		{[]time.Duration{4 * time.Second, 3 * time.Second, 2 * time.Second, time.Second}, 3},
 		{[]time.Duration{time.Hour}, 0},
 		{[]time.Duration{-time.Hour}, 1}, // a clock was set back
+		// The clocks of two processes differ. The pair of the first one is derived
+		// through the second one.
+		{[]time.Duration{time.Second, time.Hour}, 2},
 	} {
 		state := State{Family: filled(3), SignedIn: 17}
 		for _, ago := range test.ago {
@@ -185,6 +190,52 @@ func TestNextForgetsRotationsAfterTheGrace(t *testing.T) {
 		}
 	}
 }
+
+// However often a thief refreshes, a token that was used longer ago than two graces
+// counts as reused, and none that was used within the grace does.
+func TestFrequentRotationsHideNoReuse(t *testing.T) {
+	t.Parallel()
+	const second = time.Second
+	for name, rotations := range map[string]struct {
+		pauses []time.Duration // between the rotations, in turn
+		number int
+	}{
+		"at once":        {[]time.Duration{time.Millisecond}, 300},
+		"each second":    {[]time.Duration{second}, 300},
+		"each 5 seconds": {[]time.Duration{5 * second}, 60},
+		"each 7 seconds": {[]time.Duration{7 * second}, 60},
+		"each 8 seconds": {[]time.Duration{8 * second}, 60},
+		"each minute":    {[]time.Duration{60 * second}, 30},
+		"first slowly":   {append(slices.Repeat([]time.Duration{60 * second}, 20), slices.Repeat([]time.Duration{second}, 40)...), 60},
+		"in turn":        {[]time.Duration{40 * second, second, second, second, second, 6 * second, 29 * second}, 80},
+	} {
+		by := reader()
+		state := &State{Family: filled(3)}
+		family := filled(3)
+		var used []time.Time // by the number of the token
+		for n := range rotations.number {
+			for number, at := range used {
+				token := numbered(number)
+				age := by.Now.Sub(at)
+				switch v, _ := state.Judge(&token, &family, uint32(number), by); {
+				case age <= by.Grace && v == Reused:
+					t.Fatalf("%s: token %d, used %v ago, counts as reused", name, number, age)
+				case age > 2*(by.Grace+Skew)+8*second && v != Reused:
+					t.Fatalf("%s: token %d, used %v ago, is %v, want Reused", name, number, age, v)
+				}
+			}
+			token := numbered(n)
+			used = append(used, by.Now)
+			state = state.Next(Rotation{Used: [16]byte(token[:16]), At: by.Now.UnixMilli(), Process: here}, filled(1), numbered(n+1), by)
+			if int(state.Number) != n+1 {
+				t.Fatalf("the token after %d has the number %d", n, state.Number)
+			}
+			by.Now = by.Now.Add(rotations.pauses[n%len(rotations.pauses)])
+		}
+	}
+}
+
+func numbered(n int) [sha256.Size]byte { return sha256.Sum256([]byte{byte(n >> 8), byte(n)}) }
 
 func TestDecodeRefusesOtherBytes(t *testing.T) {
 	t.Parallel()
@@ -220,16 +271,16 @@ func FuzzDecode(f *testing.F) {
 		// something.
 		other := state.Family
 		other[0] ^= 1
-		if v, _ := state.Judge(&state.Current, &other, reader()); v != Foreign {
+		if v, _ := state.Judge(&state.Current, &other, 0, reader()); v != Foreign {
 			t.Errorf("the token of another family is %v, want Foreign", v)
 		}
-		if v, _ := state.Judge(&state.Current, &state.Family, reader()); v != Current {
+		if v, _ := state.Judge(&state.Current, &state.Family, 0, reader()); v != Current {
 			t.Errorf("the current token is %v, want Current", v)
 		}
 		for _, r := range state.Recent {
 			used := state.Current
 			copy(used[:], r.Used[:])
-			if v, i := state.Judge(&used, &state.Family, reader()); v == Foreign || i >= len(state.Recent) {
+			if v, i := state.Judge(&used, &state.Family, 0, reader()); v == Foreign || i >= len(state.Recent) {
 				t.Errorf("a used token is %v at %d", v, i)
 			}
 		}
