@@ -36,7 +36,8 @@ type Refresh struct {
 // longer valid. The user and the client are looked up again, so the new token has the
 // user's current roles.
 //
-// Repeating a refresh within [RefreshOptions.Grace] returns the very same pair.
+// Repeating a refresh within [RefreshOptions.Grace] returns the very same pair, unless
+// the user may no longer sign in.
 //
 // Refresh returns these errors:
 //
@@ -330,11 +331,14 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	}
 	further, cancel := deadline.Detach(ctx) // the tokens must not stay if they must not be used
 	defer cancel()
-	if err := s.lookAgain(further, t.Principal, t.ClientID); err != nil {
+	err = s.lookAgain(further, t.Principal, t.ClientID)
+	if errors.Is(err, ErrRejected) {
 		s.discard(context.WithoutCancel(ctx), &t)
-		if errors.Is(err, ErrRejected) {
-			err = because(errRefreshToken, err)
-		}
+		err = because(errRefreshToken, err)
+	}
+	if err != nil {
+		// If the look-up failed, the tokens stay: otherwise a failure would sign the
+		// user out. The client gets them when it repeats the refresh.
 		return issued, false, err
 	}
 	issued = IssuedToken{AccessToken: NewSecret(access), RefreshToken: NewSecret(next.text), Token: t.clone()}
@@ -360,6 +364,15 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, p presentedRefresh
 	if digest := Digest(sha256.Sum256([]byte(access))); !equal(&digest, &f.token.Digest) || !equal(&next.digest, (*Digest)(&f.state.Current)) {
 		s.securityLog.otherKey(ctx, f.token)
 		return issued, false, because(errRefreshToken, errOtherKey)
+	}
+	// The refresh that is repeated may have ended before it looked again.
+	switch err = s.lookAgain(ctx, f.token.Principal, f.token.ClientID); {
+	case errors.Is(err, ErrRejected) && s.restamped(ctx, f.token):
+		return issued, false, nil
+	case errors.Is(err, ErrRejected):
+		return issued, false, because(errRefreshToken, err)
+	case err != nil:
+		return issued, false, err
 	}
 	t := f.token.clone()
 	r := &f.state.Recent[f.index]
