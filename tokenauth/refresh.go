@@ -36,7 +36,8 @@ type Refresh struct {
 // longer valid. The user and the client are looked up again, so the new token has the
 // user's current roles.
 //
-// Repeating a refresh within [RefreshOptions.Grace] returns the very same pair.
+// Repeating a refresh within [RefreshOptions.Grace] returns the very same pair, unless
+// the user may no longer sign in.
 //
 // Refresh returns these errors:
 //
