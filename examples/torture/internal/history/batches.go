@@ -39,7 +39,7 @@ func Batches(tb testing.TB, e *trial.Env) {
 		}
 		s := newSetting(e, &o, rate)
 		if generation/2%2 == 0 {
-			s.refreshes(rng, atOnce)
+			s.refreshes(rng, generation/4*2+generation%2, atOnce)
 		}
 		s.answers = true // a Service returns an error if it gets another slot's token
 		for i := range trial.Replicas {

@@ -38,7 +38,7 @@ func Feeds(tb testing.TB, e *trial.Env) {
 	const atOnce = 5
 	rng := rand.New(rand.NewPCG(e.Seed, 1<<33))
 	settings := []*setting{newSetting(e, &o, 1), newSetting(e, &o, 1)}
-	settings[1].refreshes(rng, atOnce/2)
+	settings[1].refreshes(rng, e.Seed, atOnce/2)
 	for range trial.Replicas {
 		handle := target.Connect(tb, nil)
 		for _, s := range settings {

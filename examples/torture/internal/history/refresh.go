@@ -13,6 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/accesstoken"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/op"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -39,20 +40,20 @@ const none = -1
 // commonKey is the [tokenauth.RefreshOptions.Key] of all replicas.
 var commonKey = tokenauth.NewSecret(strings.Repeat("torture ", 4))
 
-// drawRefreshing draws how replicas refresh. In a quarter of the settings they have keys
-// of their own, and in another one, one of them has no refresh tokens.
-func drawRefreshing(rng *rand.Rand, devices bool, sharers int) *refreshing {
-	r := &refreshing{off: none, skewed: !devices, sharers: sharers}
-	r.grace = time.Second + time.Duration(rng.Int64N(int64(59*time.Second)))
-	switch rng.IntN(4) {
-	case 0:
-		r.ownKeys = true
-	case 1:
-		if !devices {
-			r.off = rng.IntN(3)
-		}
+// newRefreshing returns how replicas refresh. Of four consecutive kinds, one has a replica
+// without refresh tokens, and one has replicas with keys of their own.
+func newRefreshing(rng *rand.Rand, kind uint64, devices bool, sharers int) *refreshing {
+	off := none
+	if kind%4 == 0 && !devices {
+		off = rng.IntN(trial.Replicas)
 	}
-	return r
+	return &refreshing{
+		grace:   time.Second + time.Duration(rng.Int64N(int64(59*time.Second))),
+		ownKeys: kind%4 == 2,
+		off:     off,
+		skewed:  !devices,
+		sharers: sharers,
+	}
 }
 
 // configure sets the options of a replica.
@@ -100,7 +101,11 @@ func (c *clock) of(skew time.Duration) func() time.Time {
 // about as much.
 func (h *history) letTimePass(rng *rand.Rand) {
 	r := h.refresh
-	if rng.IntN(60*r.sharers) > 0 {
+	every := 60 // calls
+	if h.faithful {
+		every = 100
+	}
+	if rng.IntN(every*r.sharers) > 0 {
 		return
 	}
 	d := time.Duration(rng.Int64N(int64(r.grace)))
@@ -154,7 +159,7 @@ func (h *history) tryRefresh(ctx context.Context, rng *rand.Rand, o *operation) 
 	switch n := rng.IntN(100); {
 	case n < 60:
 		last := h.refreshUntilKnown(ctx, rng, o, back(0))
-		if last.outcome == refused && rng.IntN(2) == 0 {
+		if last.outcome == refused && rng.IntN(4) > 0 {
 			h.signIn(ctx, rng, &operation{worker: o.worker, replica: rng.IntN(len(h.replicas)), slot: o.slot})
 		}
 	case n < 72:
@@ -169,8 +174,10 @@ func (h *history) tryRefresh(ctx context.Context, rng *rand.Rand, o *operation) 
 		tabs.Wait()
 	case n < 84:
 		h.refreshUntilKnown(ctx, rng, o, back(1+rng.IntN(2)))
-	case n < 94:
+	case n < 89:
 		h.refreshUntilKnown(ctx, rng, o, back(1+rng.IntN(oldest)))
+	case n < 94:
+		h.refreshUntilKnown(ctx, rng, o, back(oldest-rng.IntN(3)))
 	default:
 		h.tryMadeUp(ctx, rng, o, back(0))
 	}

@@ -47,7 +47,7 @@ func Strict(tb testing.TB, e *trial.Env) {
 				s.max = []int{2, 2, 3, 10}[n/8%4]
 			}
 			if n/4%2 == 1 {
-				s.refreshes(rng, 1)
+				s.refreshes(rng, n/8, 1)
 			}
 			for i := range trial.Replicas {
 				s.add(tb, newDeviceChaos(e.Planted(handles[i], p.seed), rate, rng.Uint64()), nil)
@@ -85,7 +85,7 @@ func Bounded(tb testing.TB, e *trial.Env) {
 				s.max = 2
 			}
 			if i/2 == 1 {
-				s.refreshes(rng, atOnce/4)
+				s.refreshes(rng, generation, atOnce/4)
 			}
 			settings = append(settings, s)
 		}
@@ -179,10 +179,11 @@ func newSetting(e *trial.Env, o *outcomes, rate float64) *setting {
 	return &setting{Env: e, outcomes: o, faulty: rate > 0, directory: new(host.Directory)}
 }
 
-// refreshes gives the replicas refresh tokens. Sharers is the number of concurrent
-// histories that share the replicas. Call it before add, after max was set.
-func (s *setting) refreshes(rng *rand.Rand, sharers int) {
-	s.refresh = drawRefreshing(rng, s.max > 0, sharers)
+// refreshes gives the replicas refresh tokens, of a kind of [newRefreshing]. Sharers is
+// the number of concurrent histories that share the replicas. Call it before add, after
+// max was set.
+func (s *setting) refreshes(rng *rand.Rand, kind uint64, sharers int) {
+	s.refresh = newRefreshing(rng, kind, s.max > 0, sharers)
 	s.refresh.plant, s.refresh.shared = s.Plant, &s.State
 }
 
