@@ -32,6 +32,8 @@ type plan struct {
 	// faithful makes few calls end a sign-in with refresh tokens, so that it is refreshed
 	// often.
 	faithful bool
+	// plain is whether clients never refresh, even if they have refresh tokens.
+	plain bool
 }
 
 // drawPlan draws a plan. Its history has 200 operations or more, not counting the
@@ -120,20 +122,21 @@ var plainMix = []chance{
 // act makes a random call.
 func (h *history) act(ctx context.Context, rng *rand.Rand, worker int) {
 	o := &operation{worker: worker, replica: rng.IntN(len(h.replicas)), slot: slot{user: rng.IntN(h.users), client: rng.IntN(h.clients)}}
+	refreshes := h.refresh != nil && !h.plain
 	calls := plainMix
 	switch {
 	case h.max > 0:
 		o.slot.device = rng.IntN(len(deviceIDs))
 		calls = deviceMix
-		if h.refresh != nil {
+		if refreshes {
 			calls = deviceRefreshMix
 		}
-	case h.refresh != nil && h.faithful:
+	case refreshes && h.faithful:
 		calls = faithfulMix
-	case h.refresh != nil:
+	case refreshes:
 		calls = refreshMix
 	}
-	if h.refresh != nil {
+	if refreshes {
 		h.letTimePass(rng)
 	}
 	n := rng.IntN(100)
