@@ -106,7 +106,7 @@ func Bounded(tb testing.TB, e *trial.Env) {
 type outcomes struct {
 	beyond atomic.Int64 // tokens that sign-ins ended beyond the bound
 	mu     sync.Mutex
-	counts [op.List + 1][unknown + 1]int64
+	counts [op.RevokeRefresh + 1][unknown + 1]int64
 }
 
 func (o *outcomes) count(operations []*operation) {

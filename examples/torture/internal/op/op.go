@@ -16,8 +16,10 @@ const (
 	RevokeOthers // all tokens of a user, except one
 	RevokeClient
 	List
+	Refresh       // exchange a refresh token for a new pair of tokens
+	RevokeRefresh // revoke a refresh token, and so its sign-in
 )
 
 func (k Kind) String() string {
-	return [...]string{"sign in", "validate", "revoke", "revoke user", "disable", "enable", "revoke device", "revoke others", "revoke client", "list"}[k]
+	return [...]string{"sign in", "validate", "revoke", "revoke user", "disable", "enable", "revoke device", "revoke others", "revoke client", "list", "refresh", "revoke refresh"}[k]
 }
