@@ -59,5 +59,10 @@ func (d *Directory) Recheck(_ context.Context, p tokenauth.Principal) error {
 	return nil
 }
 
+// Reload implements [tokenauth.Reloader].
+func (d *Directory) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	return p, d.Recheck(ctx, p)
+}
+
 // Client returns the ID of client n.
 func Client(n int) string { return fmt.Sprint("client ", n) }

@@ -51,7 +51,7 @@ var Devices = []*Plant{
 		Name: "joined-key", Trials: []string{"strict", "bounded"},
 		About: `the key of a device is a hash of the client ID and the device, joined: "ab" on "c" is "a" on "bc"`,
 		Storage: func(s tokenauth.Storage, shared *State, _ uint64) tokenauth.Storage {
-			return With(s, &joinedKey{s, s.(tokenauth.Lister), shared})
+			return With(s, &joinedKey{s, s.(tokenauth.Lister), s.(tokenauth.Refresher), shared})
 		},
 	},
 	{
@@ -161,8 +161,9 @@ func truncate(tokens []tokenauth.Token) []tokenauth.Token {
 // keys of its State lead from one to the other, and back.
 type joinedKey struct {
 	tokenauth.Storage
-	lister tokenauth.Lister
-	shared *State
+	lister    tokenauth.Lister
+	refresher tokenauth.Refresher
+	shared    *State
 }
 
 func (j *joinedKey) Replace(ctx context.Context, t tokenauth.Token) error {
@@ -180,6 +181,26 @@ func (j *joinedKey) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token
 	t, err := j.Storage.Find(ctx, j.shared.linked(s))
 	t.Slot = s
 	return t, err
+}
+
+// FindRefresh implements [tokenauth.Refresher].
+func (j *joinedKey) FindRefresh(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	joined := make([]tokenauth.Slot, len(slots))
+	for i, s := range slots {
+		joined[i] = j.shared.linked(s)
+	}
+	found, err := j.refresher.FindRefresh(ctx, joined)
+	for i := range found {
+		found[i].Token.Slot = slots[i]
+	}
+	return found, err
+}
+
+// Refresh implements [tokenauth.Refresher].
+func (j *joinedKey) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	was.Slot = j.shared.linked(was.Slot)
+	t.Slot = was.Slot
+	return j.refresher.Refresh(ctx, was, t)
 }
 
 func (j *joinedKey) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {

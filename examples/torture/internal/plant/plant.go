@@ -34,6 +34,12 @@ type Plant struct {
 	Asynchronous bool
 	// OwnHeartbeat makes the feed send its heartbeat over the listening connection.
 	OwnHeartbeat bool
+	// Presents returns the refresh token that a Service with the bug takes a presented
+	// one for. The arguments now and grace are of the Service. If Presents is nil, it is
+	// the token itself.
+	Presents func(shared *State, refreshToken string, now time.Time, grace time.Duration) string
+	// Timeless makes the services not notice that time passed.
+	Timeless bool
 	// Validator returns the validator with the bug. If it is nil, the Service
 	// validates.
 	Validator func(auth *tokenauth.Service, s tokenauth.Storage) Validator
@@ -49,6 +55,9 @@ type State struct {
 	mu    sync.Mutex
 	slots map[tokenauth.Slot][]tokenauth.Token
 	links map[tokenauth.Slot]tokenauth.Slot
+	// rotations has the rotation that used each refresh token, by its digest.
+	rotations map[tokenauth.Digest]rotation
+	copies    map[tokenauth.Slot]tokenauth.Token
 }
 
 // link makes linked return the slot to for the slot from.
@@ -89,10 +98,13 @@ func Named(plants []*Plant, name string) *Plant {
 }
 
 // With adds abilities of the sound storage to the planted one, unless that has its own:
-// [tokenauth.Lister], [tokenauth.BulkRevoker] and, if sound has it,
-// [tokenauth.Watcher].
+// [tokenauth.Lister], [tokenauth.BulkRevoker], [tokenauth.Refresher] and, if sound has
+// it, [tokenauth.Watcher].
 func With(sound, planted tokenauth.Storage) tokenauth.Storage {
-	w := withAbilities{planted, ability[tokenauth.Lister](sound, planted), ability[tokenauth.BulkRevoker](sound, planted)}
+	w := withAbilities{
+		planted, ability[tokenauth.Lister](sound, planted), ability[tokenauth.BulkRevoker](sound, planted),
+		ability[tokenauth.Refresher](sound, planted),
+	}
 	if watcher := ability[tokenauth.Watcher](sound, planted); watcher != nil {
 		return &withFeed{w, watcher}
 	}
@@ -103,6 +115,7 @@ type withAbilities struct {
 	tokenauth.Storage
 	tokenauth.Lister
 	tokenauth.BulkRevoker
+	tokenauth.Refresher
 }
 
 type withFeed struct {

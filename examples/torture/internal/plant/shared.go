@@ -53,7 +53,7 @@ var Shared = []*Plant{
 		Name: "stale-fill", Trials: []string{"strict", "bounded", "soak"},
 		About: "a cache stores what it read before a change, although it was notified of the change",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
-			return With(s, &staleFill{Storage: s, kept: make(map[tokenauth.Slot]tokenauth.Token)})
+			return With(s, &staleFill{Storage: s, Refresher: s.(tokenauth.Refresher), kept: make(map[tokenauth.Slot]tokenauth.Token)})
 		},
 	},
 	{
@@ -134,6 +134,28 @@ func (d *deleteThenInsert) RevokeUser(_ context.Context, u tokenauth.UserKey) er
 	return nil
 }
 
+// FindRefresh implements [tokenauth.Refresher].
+func (d *deleteThenInsert) FindRefresh(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	found := make([]tokenauth.Found, len(slots))
+	for i, s := range slots {
+		found[i].Token, found[i].Err = d.Find(ctx, s)
+	}
+	return found, nil
+}
+
+// Refresh implements [tokenauth.Refresher].
+func (d *deleteThenInsert) Refresh(_ context.Context, was, t tokenauth.Token) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.slots[t.Slot] {
+		if row := &d.slots[t.Slot][i]; sameRefresh(row, &was) {
+			*row = t
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // List implements [tokenauth.Lister].
 func (d *deleteThenInsert) List(_ context.Context, u tokenauth.UserKey) (tokens []tokenauth.Token, _ error) {
 	d.mu.Lock()
@@ -193,6 +215,7 @@ func (f *faultAsNotFound) Find(ctx context.Context, s tokenauth.Slot) (tokenauth
 
 type staleFill struct {
 	tokenauth.Storage
+	tokenauth.Refresher
 	mu   sync.Mutex
 	kept map[tokenauth.Slot]tokenauth.Token
 }
@@ -223,6 +246,11 @@ func (f *staleFill) forget(s tokenauth.Slot) {
 func (f *staleFill) Replace(ctx context.Context, t tokenauth.Token) error {
 	defer f.forget(t.Slot)
 	return f.Storage.Replace(ctx, t)
+}
+
+func (f *staleFill) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	defer f.forget(t.Slot)
+	return f.Refresher.Refresh(ctx, was, t)
 }
 
 func (f *staleFill) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {

@@ -51,7 +51,10 @@ func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
 // planted.
 func (e *Env) PlantedUsers(d *host.Directory) tokenauth.Authenticator {
 	if e.Plant != nil && e.Plant.Forgetful {
-		return struct{ tokenauth.Authenticator }{slowly{d}}
+		return struct {
+			tokenauth.Authenticator
+			tokenauth.Reloader
+		}{slowly{d}, d}
 	}
 	return d
 }
