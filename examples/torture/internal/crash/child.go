@@ -58,6 +58,7 @@ func Child() int {
 
 func handler(s tokenauth.Storage) (http.Handler, error) {
 	auth, err := tokenauth.New(s, marked{}, &tokenauth.Options{
+		Refresh: &tokenauth.RefreshOptions{Grace: grace, Key: tokenauth.NewSecret("32 bytes that the processes share")},
 		Devices: &tokenauth.DeviceOptions{Parameter: "device", Max: maxTokens}, Clients: twoClients{}, Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
 	})
 	if err != nil {
@@ -94,6 +95,11 @@ func (marked) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokena
 		return tokenauth.Principal{}, errors.New("torture: crash: a sign-in without the header " + markHeader)
 	}
 	return markedPrincipal(c.UserName, mark), nil
+}
+
+// Reload implements [tokenauth.Reloader].
+func (marked) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	return p, nil
 }
 
 func markedPrincipal(user, mark string) tokenauth.Principal {
