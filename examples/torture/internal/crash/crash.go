@@ -182,7 +182,7 @@ func (c *runner) judge(k *target) {
 	for _, u := range c.users {
 		u.judge(r.held, func(client, refreshToken string) (status int, pair pair) {
 			status = until(func() (status int) {
-				status, pair = c.service.refresh(client, refreshToken)
+				status, pair = c.service.refresh(client, refreshToken, false)
 				return status
 			})
 			return status, pair

@@ -118,8 +118,13 @@ func (s *service) signIn(user, client, device, mark string) (status int, p pair)
 }
 
 // refresh exchanges a refresh token for a pair. It returns 418 for a 200 without a pair.
-func (s *service) refresh(client, refreshToken string) (status int, p pair) {
-	return s.token(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}, "client_id": {client}})
+// A late service waits before it answers.
+func (s *service) refresh(client, refreshToken string, late bool) (status int, p pair) {
+	var header []string
+	if late {
+		header = []string{lateHeader, "1"}
+	}
+	return s.token(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}, "client_id": {client}}, header...)
 }
 
 func (s *service) token(form url.Values, header ...string) (status int, p pair) {

@@ -122,7 +122,7 @@ func (u *user) signIn(s *service, p *place) {
 // refresh replaces the pair of a place.
 func (u *user) refresh(s *service, p *place) {
 	d := &doubt{kind: op.Refresh, place: p, mark: p.held.mark, used: p.held, began: time.Now()}
-	status, pair := s.refresh(p.client, p.held.refresh)
+	status, pair := s.refresh(p.client, p.held.refresh, u.rng.IntN(2) == 0)
 	if !u.inDoubt(status, d) {
 		p.hold(pair, p.held.mark)
 	}
