@@ -105,7 +105,7 @@ func (c *scenario) decisionOfEmpty() decision { return cmp.Or(c.ofEmpty, denied)
 type state struct {
 	*world
 	ended   map[string]bool  // by subject
-	granted []pair           // what operations issued; only the last is valid
+	granted []pair           // issued by operations; only the last is valid
 	applied tokenauth.Digest // of the access token that a refresh stored
 }
 

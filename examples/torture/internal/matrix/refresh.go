@@ -28,8 +28,8 @@ func refreshes(name string, refused decision, refresh func(ctx context.Context, 
 	return []*matrixOperation{
 		with("current", "good", matrixOperation{right: always(granted, "alice"), change: "Refresh", ends: these("good")}),
 		with("current after the grace of an earlier refresh", "kept", matrixOperation{right: always(granted, "gina"), change: "Refresh", ends: these("kept")}),
-		with("used within the grace", "used", matrixOperation{right: always(granted, "frank"), change: "Refresh", ends: these()}),
-		with("used before the grace", "reused", matrixOperation{oneByOne: true, ends: these("kept")}),
+		with("used, within the grace", "used", matrixOperation{right: always(granted, "frank"), change: "Refresh", ends: these()}),
+		with("used, after the grace", "reused", matrixOperation{oneByOne: true, ends: these("kept")}),
 		with("made up", "made-up", matrixOperation{}),
 		with("of a replaced sign-in", "replaced", matrixOperation{}),
 		with("of a revoked sign-in", "revoked", matrixOperation{}),
@@ -46,8 +46,8 @@ func refreshRevocations(name string, revoke func(ctx context.Context, w *world, 
 		ends          []string
 	}{
 		{"current", "good", []string{"good"}},
-		{"used within the grace", "used", []string{"rotated"}},
-		{"used before the grace", "reused", []string{"kept"}},
+		{"used, within the grace", "used", []string{"rotated"}},
+		{"used, after the grace", "reused", []string{"kept"}},
 		{"made up", "made-up", nil},
 		{"of a replaced sign-in", "replaced", nil},
 	} {

@@ -44,8 +44,9 @@ var variants = []*variant{
 // disabled, and was not revoked. Alice has as many tokens at the app as the bound
 // allows. The one on the device "phone" was used longest ago.
 //
-// With refresh tokens, Frank has refreshed within the grace: the pair "used" was replaced
-// by "rotated". Gina refreshed before it: the pair "reused" was replaced by "kept".
+// With refresh tokens, Frank has just refreshed: the pair "used" was replaced by
+// "rotated", and the grace is not over. Gina refreshed a minute ago: the pair "reused" was
+// replaced by "kept".
 func (v *variant) subjects() []string {
 	all := []string{"good", "desk", "other", "erin", "older", "replaced", "revoked", "expired", "forged"}
 	if v.devices {
