@@ -70,7 +70,7 @@ func TestCrashesFindEachPlant(t *testing.T) {
 		"outage-as-empty": {"postgres:", "is answered 401, not 200"},
 
 		"unrepeatable-refresh": {"sqlite:", "(done: true) is answered 400"},
-		"two-step-refresh":     {"sqlite:", "is empty but held the token"},
+		"two-step-refresh":     {"sqlite:", "but it replaced"},
 	} {
 		t.Run(plant, func(t *testing.T) {
 			t.Parallel()
