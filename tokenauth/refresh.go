@@ -47,6 +47,7 @@ type Refresh struct {
 //   - [ErrInvalidClient], if there is a [ClientRegistry]: as for [Service.SignIn].
 //   - [ErrUnavailable]: the storage or the host's code failed, or there is no
 //     [Options.Refresh]. It is safe to try again.
+//   - another error, if [Refresher.FindRefresh] panicked. The stack is logged.
 func (s *Service) Refresh(ctx context.Context, c Credentials) (IssuedToken, error) {
 	defer plainPanic()
 	return s.refreshAs(ctx, c, clientCredentials{c.ClientID, c.ClientSecret})

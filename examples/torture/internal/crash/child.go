@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/bearerkit/bearerkit/examples/torture/internal/host"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
@@ -27,6 +29,30 @@ const (
 // markHeader carries the mark of a sign-in. Each field of the token's principal
 // repeats the mark, so that a row that mixes two sign-ins shows two marks.
 const markHeader = "Torture-Mark"
+
+// lateHeader asks the service to wait before it answers, so that more crashes come after
+// a change was made and before its answer.
+const lateHeader = "Torture-Late"
+
+// A lateWriter waits for a moment before it writes anything.
+type lateWriter struct {
+	http.ResponseWriter
+	once sync.Once
+}
+
+func (l *lateWriter) wait() { l.once.Do(func() { time.Sleep(10 * plant.Moment) }) }
+
+// WriteHeader implements [http.ResponseWriter].
+func (l *lateWriter) WriteHeader(status int) {
+	l.wait()
+	l.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (l *lateWriter) Write(p []byte) (int, error) {
+	l.wait()
+	return l.ResponseWriter.Write(p)
+}
 
 // Child runs the service that the trial kills. It prints its URL and serves until
 // its standard input ends. It returns the exit code of the process.
@@ -58,6 +84,7 @@ func Child() int {
 
 func handler(s tokenauth.Storage) (http.Handler, error) {
 	auth, err := tokenauth.New(s, marked{}, &tokenauth.Options{
+		Refresh: &tokenauth.RefreshOptions{Grace: grace, Key: tokenauth.NewSecret("32 bytes that the processes share")},
 		Devices: &tokenauth.DeviceOptions{Parameter: "device", Max: maxTokens}, Clients: twoClients{}, Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
 	})
 	if err != nil {
@@ -75,6 +102,9 @@ func handler(s tokenauth.Storage) (http.Handler, error) {
 		}
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(lateHeader) != "" {
+			w = &lateWriter{ResponseWriter: w}
+		}
 		mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), markKey{}, r.Header.Get(markHeader))))
 	}), nil
 }
@@ -94,6 +124,11 @@ func (marked) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokena
 		return tokenauth.Principal{}, errors.New("torture: crash: a sign-in without the header " + markHeader)
 	}
 	return markedPrincipal(c.UserName, mark), nil
+}
+
+// Reload implements [tokenauth.Reloader].
+func (marked) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	return p, nil
 }
 
 func markedPrincipal(user, mark string) tokenauth.Principal {

@@ -22,6 +22,7 @@ const (
 	activity      = 40 * time.Millisecond // maximum time of load before a crash
 	starting      = 60 * time.Millisecond // maximum time from the start to a second kill
 	recovery      = 2 * time.Second       // maximum time until the service answers right
+	grace         = time.Minute           // [tokenauth.RefreshOptions.Grace]
 )
 
 // Run repeatedly kills the service, and then the database server, at random instants
@@ -139,7 +140,9 @@ func (c *runner) generation(counts *counts) {
 	}
 	c.users = nil
 	for i := range userCount {
-		c.users = append(c.users, newUser(fmt.Sprintf("%s%d user %d", c.prefix, c.n, i), c.rng.Uint64(), counts))
+		u := newUser(fmt.Sprintf("%s%d user %d", c.prefix, c.n, i), c.rng.Uint64(), counts)
+		u.refreshes = i%2 == 0
+		c.users = append(c.users, u)
 	}
 	c.keeper = newUser(fmt.Sprintf("%s%d keeper", c.prefix, c.n), 0, counts)
 	if c.keeper.signIn(c.service, c.keeper.places[0]); c.keeper.places[0].held == nil {
@@ -169,13 +172,22 @@ func (c *runner) judge(k *target) {
 	})
 	k.counts.rows.Add(int64(r.rows))
 	broken := r.broken
-	for _, u := range c.users {
-		u.judge(r.held, func(text string) (status int) {
-			for deadline := time.Now().Add(recovery + c.Patience); ; time.Sleep(time.Millisecond) {
-				if status = c.service.validate(u.name, text); !doubtful(status) || time.Now().After(deadline) {
-					return status
-				}
+	until := func(ask func() (status int)) (status int) {
+		for deadline := time.Now().Add(recovery + c.Patience); ; time.Sleep(time.Millisecond) {
+			if status = ask(); !doubtful(status) || time.Now().After(deadline) {
+				return status
 			}
+		}
+	}
+	for _, u := range c.users {
+		u.judge(r.held, func(client, refreshToken string) (status int, pair pair) {
+			status = until(func() (status int) {
+				status, pair = c.service.refresh(client, refreshToken, false)
+				return status
+			})
+			return status, pair
+		}, func(text string) (status int) {
+			return until(func() int { return c.service.validate(u.name, text) })
 		})
 		broken = append(broken, u.broken...)
 		u.broken = nil

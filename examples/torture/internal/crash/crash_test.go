@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,9 @@ func TestCrashesFindEachPlant(t *testing.T) {
 		"two-steps":       {"sqlite:", "is torn"},
 		"slot-by-slot":    {"sqlite:", "half of the revocation"},
 		"outage-as-empty": {"postgres:", "is answered 401, not 200"},
+
+		"unrepeatable-refresh": {"sqlite:", "(done: true) is answered 400"},
+		"two-step-refresh":     {"sqlite:", "but it replaced"},
 	} {
 		t.Run(plant, func(t *testing.T) {
 			t.Parallel()
@@ -100,6 +104,31 @@ func madeUp(text string) *issued {
 	return &issued{text: text, mark: "mark of " + text, digest: sha256.Sum256([]byte(text))}
 }
 
+func refreshInDoubt(u *user) *doubt {
+	held := u.places[0].held
+	return &doubt{kind: op.Refresh, place: u.places[0], mark: held.mark, used: held, began: time.Now()}
+}
+
+// refreshed returns a function that stores the token in the row of client 0. The row
+// keeps the mark of its sign-in.
+func refreshed(text, replaced string) func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+	return func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+		row := u.places[0].stored(text, replaced)
+		row.Principal = rows[u.places[0].slot].Principal
+		rows[u.places[0].slot] = row
+	}
+}
+
+// answering returns a function that answers a refresh with the status and the first
+// access token, and a further one with the next.
+func answering(status int, texts ...string) func(client, refreshToken string) (int, pair) {
+	return func(string, string) (int, pair) {
+		text := texts[0]
+		texts = texts[min(1, len(texts)-1):]
+		return status, pair{text, "refresh of " + text}
+	}
+}
+
 // stored returns the row of a token at the place.
 func (p *place) stored(text, replaced string) tokenauth.Token {
 	t := tokenauth.Token{
@@ -117,7 +146,8 @@ func TestJudgeFindsBrokenRows(t *testing.T) {
 	for name, test := range map[string]struct {
 		doubt    func(u *user) *doubt
 		rows     func(u *user, rows map[tokenauth.Slot]tokenauth.Token)
-		accepted string // accepted although no row has it; "-" and a token: refused although a row has it
+		refresh  func(client, refreshToken string) (int, pair)
+		accepted string // tokens, accepted although no row has them; after "-": refused although a row has it
 		broken   string // part of the violation; "" for none
 	}{
 		"nothing happened": {},
@@ -154,6 +184,49 @@ func TestJudgeFindsBrokenRows(t *testing.T) {
 				rows[u.places[0].slot] = u.places[0].stored("old", "")
 			},
 			broken: "holds a token that it must not",
+		},
+		"a refresh in doubt was not done, and is repeated": {
+			doubt:    refreshInDoubt,
+			refresh:  answering(http.StatusOK, "next"),
+			accepted: "-new,next",
+		},
+		"a refresh in doubt was done, and is repeated": {
+			doubt:   refreshInDoubt,
+			rows:    refreshed("next", "new"),
+			refresh: answering(http.StatusOK, "next"),
+		},
+		"a refresh in doubt left an empty slot": {
+			doubt:  refreshInDoubt,
+			rows:   func(u *user, rows map[tokenauth.Slot]tokenauth.Token) { delete(rows, u.places[0].slot) },
+			broken: "is empty but held",
+		},
+		"a refresh in doubt that was done is refused when repeated": {
+			doubt:   refreshInDoubt,
+			rows:    refreshed("next", "new"),
+			refresh: answering(http.StatusBadRequest, ""),
+			broken:  "(done: true) is answered 400",
+		},
+		"a refresh in doubt returns another pair when repeated": {
+			doubt:   refreshInDoubt,
+			rows:    refreshed("next", "new"),
+			refresh: answering(http.StatusOK, "another"),
+			broken:  "returns another pair than the stored one",
+		},
+		"a refresh in doubt returns two pairs when repeated": {
+			doubt:   refreshInDoubt,
+			rows:    refreshed("next", "new"),
+			refresh: answering(http.StatusOK, "next", "another"),
+			broken:  "or returns another pair",
+		},
+		"a refresh in doubt left the principal of another sign-in": {
+			doubt: refreshInDoubt,
+			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+				row := u.places[0].stored("next", "new")
+				row.Principal = markedPrincipal("alice", "mark of old")
+				rows[u.places[0].slot] = row
+			},
+			refresh: answering(http.StatusOK, "next"),
+			broken:  "holds a token that it must not",
 		},
 		"a revocation in doubt was done": {
 			doubt: func(u *user) *doubt {
@@ -209,10 +282,10 @@ func TestJudgeFindsBrokenRows(t *testing.T) {
 			if test.rows != nil {
 				test.rows(u, rows)
 			}
-			u.judge(rows, func(text string) (status int) {
-				valid := test.accepted == text
+			u.judge(rows, test.refresh, func(text string) (status int) {
+				valid := slices.Contains(strings.Split(test.accepted, ","), text)
 				for _, row := range rows {
-					valid = valid || row.Digest == madeUp(text).digest && test.accepted != "-"+text
+					valid = valid || row.Digest == madeUp(text).digest && !slices.Contains(strings.Split(test.accepted, ","), "-"+text)
 				}
 				if valid {
 					return http.StatusOK

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"slices"
 	"time"
@@ -12,7 +13,9 @@ import (
 // judge compares the stored rows and the accepted tokens after a crash with the
 // answers that the user got. It decides whether the write in doubt was done. A slot
 // without a row is not in rows.
-func (u *user) judge(rows map[tokenauth.Slot]tokenauth.Token, validate func(text string) (status int)) {
+//
+// A client that got no answer to a refresh then repeats it.
+func (u *user) judge(rows map[tokenauth.Slot]tokenauth.Token, refresh func(client, refreshToken string) (int, pair), validate func(text string) (status int)) {
 	d := u.doubt
 	var kept, ended int // number of tokens that the write in doubt may have ended
 	for _, p := range u.places {
@@ -24,6 +27,9 @@ func (u *user) judge(rows map[tokenauth.Slot]tokenauth.Token, validate func(text
 			} else {
 				ended++
 			}
+		}
+		if d != nil && d.kind == op.Refresh && d.place == p && p.held != nil {
+			u.repeat(p, refresh)
 		}
 		u.try(p, validate)
 	}
@@ -78,7 +84,7 @@ func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
 			u.violate("the row at %s has %q replacing the digest %v, but it replaced %v", p.client, p.held.mark, stored.replaced, p.held.replaced)
 		}
 		return
-	case u.doubt != nil && u.doubt.kind == op.SignIn && u.doubt.place == p && stored.mark == u.doubt.mark && !p.issued(stored.digest):
+	case u.doubt != nil && (u.doubt.kind == op.SignIn || u.doubt.kind == op.Refresh) && u.doubt.place == p && stored.mark == u.doubt.mark && !p.issued(stored.digest):
 		if stored.replaced != displaced {
 			u.violate("the row at %s has %q replacing the digest %v, but it replaced %v", p.client, stored.mark, stored.replaced, displaced)
 		}
@@ -88,6 +94,37 @@ func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
 	p.end()
 	p.held = stored
 }
+
+// repeat repeats the refresh in doubt. It must succeed, and return the pair that is
+// stored if the refresh was done. A further repetition must return the same pair.
+func (u *user) repeat(p *place, refresh func(client, refreshToken string) (int, pair)) {
+	d := u.doubt
+	done := p.held != d.used
+	if time.Since(d.began) > grace-repeating {
+		return // on a busy machine the grace may be over
+	}
+	status, first := refresh(p.client, d.used.refresh)
+	if status != http.StatusOK {
+		u.violate("a refresh at %s that got no answer (done: %v) is answered %d when it is repeated", p.client, done, status)
+		return
+	}
+	if done {
+		u.counts.repeated.Add(1)
+		if digest := tokenauth.Digest(sha256.Sum256([]byte(first.access))); digest != p.held.digest {
+			u.violate("a refresh at %s that got no answer returns another pair than the stored one when it is repeated", p.client)
+		}
+		p.held.text, p.held.refresh = first.access, first.refresh
+	} else {
+		p.hold(first, p.held.mark)
+	}
+	status, second := refresh(p.client, d.used.refresh)
+	if time.Since(d.began) <= grace && (status != http.StatusOK || second != first) {
+		u.violate("a refresh at %s that is repeated a second time is answered %d, or returns another pair", p.client, status)
+	}
+}
+
+// repeating is how long before the end of the grace no repetition begins.
+const repeating = 10 * time.Second
 
 // lifetime is the default of [tokenauth.Options.Lifetime].
 const lifetime = 14 * 24 * 60 * 60 * 1e9

@@ -17,7 +17,7 @@ var Plants = []*plant.Plant{
 		Name: "write-behind", Trials: []string{"crashes"},
 		About: "a sign-in answers before its token is written: a crash loses the token",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
-			return plant.With(s, &writeBehind{Storage: s, pending: make(map[tokenauth.Slot]tokenauth.Token)})
+			return plant.With(s, &writeBehind{Storage: s, refresher: s.(tokenauth.Refresher), pending: make(map[tokenauth.Slot]tokenauth.Token)})
 		},
 	},
 	{
@@ -49,6 +49,20 @@ var Plants = []*plant.Plant{
 		},
 	},
 	{
+		Name: "unrepeatable-refresh", Trials: []string{"crashes"},
+		About: "a refresh is stored without its salt: a client that got no answer is signed out",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return plant.With(s, &unrepeatable{s, s.(tokenauth.Refresher)})
+		},
+	},
+	{
+		Name: "two-step-refresh", Trials: []string{"crashes"},
+		About: "a refresh ends the old pair, then stores the new one: a crash in between signs the user out",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return plant.With(s, &twoStepRefresh{s, s.(tokenauth.Refresher)})
+		},
+	},
+	{
 		Name: "outage-as-empty", Trials: []string{"crashes"},
 		About: "an error of the database is reported as an empty slot: valid tokens are refused (on a server)",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
@@ -61,8 +75,29 @@ var Plants = []*plant.Plant{
 // [tokenauth.Storage.Find] returns the pending token.
 type writeBehind struct {
 	tokenauth.Storage
-	mu      sync.Mutex
-	pending map[tokenauth.Slot]tokenauth.Token
+	refresher tokenauth.Refresher
+	mu        sync.Mutex
+	pending   map[tokenauth.Slot]tokenauth.Token
+}
+
+func (w *writeBehind) FindRefresh(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range slots {
+		if err := w.write(s); err != nil {
+			return nil, err
+		}
+	}
+	return w.refresher.FindRefresh(ctx, slots)
+}
+
+func (w *writeBehind) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.write(t.Slot); err != nil {
+		return false, err
+	}
+	return w.refresher.Refresh(ctx, was, t)
 }
 
 func (w *writeBehind) Replace(_ context.Context, t tokenauth.Token) error {
@@ -153,6 +188,31 @@ func (e *emptyFirst) Replace(ctx context.Context, t tokenauth.Token) error {
 		time.Sleep(plant.Moment)
 	}
 	return e.Storage.Replace(ctx, t)
+}
+
+// unrepeatable stores refreshes without their salts.
+type unrepeatable struct {
+	tokenauth.Storage
+	tokenauth.Refresher
+}
+
+func (r *unrepeatable) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	t.Refresh = plant.WithoutSalts(t.Refresh)
+	return r.Refresher.Refresh(ctx, was, t)
+}
+
+// twoStepRefresh ends the old token before it stores the new one.
+type twoStepRefresh struct {
+	tokenauth.Storage
+	tokenauth.Refresher
+}
+
+func (r *twoStepRefresh) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	if err := r.Revoke(ctx, was.Slot, was.Digest); err != nil {
+		return false, err
+	}
+	time.Sleep(plant.Moment)
+	return true, r.Replace(ctx, t)
 }
 
 // inTwoSteps writes the principal of a token before its digest.

@@ -11,7 +11,7 @@ import (
 func (c *runner) section(kinds []*target) *report.Section {
 	s := &report.Section{
 		Title: "Crashes",
-		About: fmt.Sprintf("Each crash is a SIGKILL at a random instant within the first %v of load by %d users. Then the process is started again, and all stored rows and all tokens ever issued are checked.", activity, userCount),
+		About: fmt.Sprintf("Each crash is a SIGKILL at a random instant within the first %v of load by %d users. Half of the users refresh. Then the process is started again. Clients that got no answer to a refresh repeat it. All stored rows and all tokens ever issued are checked.", activity, userCount),
 		Head:  []string{"killed process"},
 	}
 	row := func(name string, cell func(k *target) any) {
@@ -28,11 +28,12 @@ func (c *runner) section(kinds []*target) *report.Section {
 	row("further crashes during the start", func(k *target) any { return k.starting })
 	row("requests", func(k *target) any { return k.counts.requests.Load() })
 	row("interrupted or answered 503", func(k *target) any { return k.counts.cut.Load() })
-	for _, of := range []op.Kind{op.SignIn, op.Revoke, op.RevokeUser} {
+	for _, of := range []op.Kind{op.SignIn, op.Refresh, op.Revoke, op.RevokeUser} {
 		row(fmt.Sprintf("interrupted: %v, done / not done", of), func(k *target) any {
 			return fmt.Sprintf("%d / %d", k.counts.done[of].Load(), k.counts.undone[of].Load())
 		})
 	}
+	row("done and then repeated by a client that stayed signed in", func(k *target) any { return k.counts.repeated.Load() })
 	row("rows read", func(k *target) any { return k.counts.rows.Load() })
 	row("tokens validated", func(k *target) any { return k.counts.tried.Load() })
 	row("users with more tokens than the bound allows, until their next sign-in", func(k *target) any { return k.exceeded })

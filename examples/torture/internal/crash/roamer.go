@@ -45,11 +45,11 @@ func (r *roamer) use(s *service, stop *atomic.Bool) {
 
 func (r *roamer) signIn(s *service) (status int, token string) {
 	r.counts.requests.Add(1)
-	status, token = s.signIn(r.name, host.Client(0), fmt.Sprint("device ", r.rng.IntN(onDevices)), "mark")
+	status, p := s.signIn(r.name, host.Client(0), fmt.Sprint("device ", r.rng.IntN(onDevices)), "mark")
 	if doubtful(status) {
 		r.counts.cut.Add(1)
 	}
-	return status, token
+	return status, p.access
 }
 
 // judgeRoamers signs each roamer in while no other request is in progress. Then at

@@ -104,24 +104,42 @@ func (s *service) do(method, path string, form url.Values, header ...string) (st
 	return answer.StatusCode, body
 }
 
-// signIn requests a token on a device, or on none, with the mark in the header. It returns 418 for a 200
-// without a token.
-func (s *service) signIn(user, client, device, mark string) (status int, token string) {
+// A pair is an access token and its refresh token.
+type pair struct{ access, refresh string }
+
+// signIn requests a pair on a device, or on none, with the mark in the header. It returns
+// 418 for a 200 without a pair.
+func (s *service) signIn(user, client, device, mark string) (status int, p pair) {
 	form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {user}, "client_id": {client}}
 	if device != "" {
 		form.Set("device", device)
 	}
-	status, body := s.do(http.MethodPost, "/Token", form, markHeader, mark)
+	return s.token(form, markHeader, mark)
+}
+
+// refresh exchanges a refresh token for a pair. It returns 418 for a 200 without a pair.
+// A late service waits before it answers.
+func (s *service) refresh(client, refreshToken string, late bool) (status int, p pair) {
+	var header []string
+	if late {
+		header = []string{lateHeader, "1"}
+	}
+	return s.token(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}, "client_id": {client}}, header...)
+}
+
+func (s *service) token(form url.Values, header ...string) (status int, p pair) {
+	status, body := s.do(http.MethodPost, "/Token", form, header...)
 	if status != http.StatusOK {
-		return status, ""
+		return status, p
 	}
 	var grant struct {
-		AccessToken string `json:"access_token"`
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
 	}
-	if err := json.Unmarshal(body, &grant); err != nil || grant.AccessToken == "" {
-		return http.StatusTeapot, "" // a 200 without a token
+	if err := json.Unmarshal(body, &grant); err != nil || grant.AccessToken == "" || grant.RefreshToken == "" {
+		return http.StatusTeapot, p // a 200 without a pair
 	}
-	return status, grant.AccessToken
+	return status, pair{grant.AccessToken, grant.RefreshToken}
 }
 
 // validate returns the status of a request with the token. It returns 418 for a 200

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
@@ -23,6 +24,8 @@ type user struct {
 	rng    *rand.Rand
 	counts *counts
 	broken []string // violations since the last crash
+	// refreshes is whether the user refreshes, too.
+	refreshes bool
 }
 
 // A place is a slot as the user knows it from the answers.
@@ -33,11 +36,11 @@ type place struct {
 	ended  []*issued
 }
 
-// An issued is a token that was issued. It has no text if the token was stored but
-// the answer was lost.
+// An issued is a pair that was issued. It has no texts if it was stored but the answer
+// was lost. The mark is that of its sign-in.
 type issued struct {
-	text, mark       string
-	digest, replaced tokenauth.Digest
+	text, refresh, mark string
+	digest, replaced    tokenauth.Digest
 }
 
 // A doubt is a write whose answer was lost. The write must be done or not done,
@@ -47,6 +50,8 @@ type doubt struct {
 	place *place  // nil for all places of the user
 	token *issued // the token to revoke
 	mark  string  // the mark of the sign-in
+	used  *issued // the pair to refresh
+	began time.Time
 }
 
 func (d *doubt) String() string {
@@ -62,7 +67,8 @@ func (d *doubt) String() string {
 // counts counts the requests of all users of a target.
 type counts struct {
 	requests, cut, tried, rows atomic.Int64
-	done, undone               [op.RevokeUser + 1]atomic.Int64 // writes in doubt, by the result
+	repeated                   atomic.Int64                 // refreshes in doubt that were done and then repeated
+	done, undone               [op.Refresh + 1]atomic.Int64 // writes in doubt, by the result
 }
 
 func newUser(name string, seed uint64, counts *counts) *user {
@@ -91,6 +97,8 @@ func (u *user) use(s *service, stop *atomic.Bool) {
 func (u *user) act(s *service) {
 	p := u.places[u.rng.IntN(len(u.places))]
 	switch n := u.rng.IntN(100); {
+	case n < 20 && u.refreshes && p.held != nil && p.held.refresh != "":
+		u.refresh(s, p)
 	case n < 40 || p.held == nil && n < 80:
 		u.signIn(s, p)
 	case n < 80:
@@ -105,15 +113,28 @@ func (u *user) act(s *service) {
 func (u *user) signIn(s *service, p *place) {
 	u.marks++
 	mark := fmt.Sprint("mark ", u.marks)
-	status, text := s.signIn(u.name, p.client, "", mark)
-	if u.inDoubt(status, &doubt{kind: op.SignIn, place: p, mark: mark}) {
-		return
+	status, pair := s.signIn(u.name, p.client, "", mark)
+	if !u.inDoubt(status, &doubt{kind: op.SignIn, place: p, mark: mark}) {
+		p.hold(pair, mark)
 	}
-	t := &issued{text: text, mark: mark, digest: sha256.Sum256([]byte(text))}
+}
+
+// refresh replaces the pair of a place.
+func (u *user) refresh(s *service, p *place) {
+	d := &doubt{kind: op.Refresh, place: p, mark: p.held.mark, used: p.held, began: time.Now()}
+	status, pair := s.refresh(p.client, p.held.refresh, u.rng.IntN(2) == 0)
+	if !u.inDoubt(status, d) {
+		p.hold(pair, p.held.mark)
+	}
+}
+
+// hold notes that a pair replaced the current one.
+func (p *place) hold(pair pair, mark string) {
+	t := &issued{text: pair.access, refresh: pair.refresh, mark: mark, digest: sha256.Sum256([]byte(pair.access))}
 	if p.held != nil {
 		t.replaced = p.held.digest
-		p.ended = append(p.ended, p.held)
 	}
+	p.end()
 	p.held = t
 }
 
@@ -127,7 +148,11 @@ func (u *user) revoke(s *service, p *place) {
 	if t == nil || t.text == "" {
 		return
 	}
-	if u.inDoubt(s.revoke(p.client, t.text), &doubt{kind: op.Revoke, place: p, token: t}) {
+	text := t.text
+	if t == p.held && u.refreshes && u.rng.IntN(2) == 0 {
+		text = cmp.Or(t.refresh, text) // which ends the pair as well
+	}
+	if u.inDoubt(s.revoke(p.client, text), &doubt{kind: op.Revoke, place: p, token: t}) {
 		return
 	}
 	if t == p.held {

@@ -23,6 +23,9 @@ import (
 // machine, and shorter than most faults.
 const lease = 500 * time.Millisecond
 
+// grace is [tokenauth.RefreshOptions.Grace].
+const grace = time.Minute
+
 // slowest is the maximum time of a validation: the default of
 // [tokenauth.Options.Timeout], and a second more on a busy machine, apart from
 // [trial.Env.Patience].
@@ -44,7 +47,10 @@ type fleet struct {
 // they connect through networks.
 func (f *fleet) open(ctx context.Context, tb testing.TB, e *trial.Env, p *inject.Target, far bool) {
 	tb.Helper()
-	options := &tokenauth.Options{Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
+	options := &tokenauth.Options{
+		Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+		Refresh: &tokenauth.RefreshOptions{Grace: grace, Key: tokenauth.NewSecret("32 bytes that the replicas share")},
+	}
 	var leeway time.Duration
 	if f.cached {
 		options.Cache = &tokenauth.CacheOptions{Lease: lease}
@@ -123,13 +129,16 @@ func (f *fleet) change(r *round, replica int, p *person, c, n int) {
 	what, called := op.Revoke, time.Now()
 	var err error
 	switch {
+	case n < 80 && p.held[c] != nil && p.held[c].refresh != "":
+		f.refresh(r, replica, p, c)
+		return
 	case n < 90:
 		what = op.SignIn
 		f.witness.beginEnd(p, c)
 		var g tokenauth.IssuedToken
 		g, err = auth.SignIn(context.Background(), tokenauth.Credentials{UserName: p.name, Password: tokenauth.NewSecret(p.name), ClientID: host.Client(c)})
 		if err == nil {
-			next = &heldToken{text: g.AccessToken.Reveal()}
+			next = &heldToken{text: g.AccessToken.Reveal(), refresh: g.RefreshToken.Reveal()}
 		}
 	case n < 96 && p.held[c] != nil:
 		f.witness.beginEnd(p, c)
@@ -146,6 +155,37 @@ func (f *fleet) change(r *round, replica int, p *person, c, n int) {
 		wrong = fmt.Sprintf("%v returned an error that is not ErrUnavailable: %v", what, err)
 	}
 	r.record(call{replica, what, called, answered, err, wrong})
+}
+
+// refresh refreshes the person's pair at a client. After an error it tries again, at any
+// replica, as often as a refresh can be repeated. The refresh token is never refused,
+// because the person makes no other change meanwhile.
+func (f *fleet) refresh(r *round, replica int, p *person, c int) {
+	const maxRepeats = 3
+	held := p.held[c]
+	f.witness.beginEnd(p, c)
+	var next *heldToken
+	began := time.Now()
+	for try := 0; ; try++ {
+		called := time.Now()
+		g, err := f.replicas[replica].Refresh(context.Background(), tokenauth.Credentials{RefreshToken: tokenauth.NewSecret(held.refresh), ClientID: host.Client(c)})
+		answered := time.Now()
+		wrong := ""
+		switch {
+		case err == nil:
+			next = &heldToken{text: g.AccessToken.Reveal(), refresh: g.RefreshToken.Reveal()}
+		case errors.Is(err, tokenauth.ErrUnavailable):
+		case answered.Sub(began) < grace:
+			wrong = fmt.Sprintf("a refresh was refused, and so its user signed out, after %d tries that failed in %v: %v", try, called.Sub(began), err)
+		}
+		r.record(call{replica, op.Refresh, called, answered, err, wrong})
+		if !errors.Is(err, tokenauth.ErrUnavailable) || try == maxRepeats {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+		replica = (replica + 1) % len(f.replicas)
+	}
+	f.witness.end(p, next != nil, next, c)
 }
 
 // feedPatience is the maximum time until a feed is back, apart from

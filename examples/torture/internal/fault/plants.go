@@ -44,7 +44,7 @@ var Plants = []*plant.Plant{
 		About: "a lost feed comes back late, sends heartbeats meanwhile, and does not report that it missed changes (on Redis and PostgreSQL)",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			if w, ok := s.(tokenauth.Watcher); ok {
-				return &silentGap{s, w}
+				return plant.With(s, &silentGap{s, w})
 			}
 			return s
 		},

@@ -12,9 +12,10 @@ import (
 
 // A heldToken is an access token, with what its holder knows from the answers.
 type heldToken struct {
-	text   string
-	ending time.Time // when the first call that may end it began; zero if there was none
-	ended  time.Time // when its end was confirmed; zero if it was not
+	text    string
+	refresh string    // the refresh token beside it
+	ending  time.Time // when the first call that may end it began; zero if there was none
+	ended   time.Time // when its end was confirmed; zero if it was not
 }
 
 // A person signs in at two clients and makes one change at a time. A person whose

@@ -14,15 +14,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// otherPrefix is a prefix of the same length as [accesstoken.Prefix].
-const otherPrefix = "tok_"
+// The other prefixes have the same length as [accesstoken.Prefix].
+const otherPrefix, otherRefreshPrefix = "tok_", "rok_"
 
 // An arena is a service that validates forgeries, with other services whose tokens
 // are invalid there.
 type arena struct {
 	name string
 	plant.Validator
-	auth *tokenauth.Service
+	refresher refresher
+	auth      *tokenauth.Service
 	// authorize checks a request as [tokenauth.Service.Authorizer] does.
 	authorize func(*http.Request) (*http.Request, *tokenauth.ErrorResponse)
 	users     int // of each forger; forgeries are drawn evenly over all users
@@ -59,15 +60,22 @@ func newArena(tb testing.TB, e *trial.Env, name string, users int, cache *tokena
 		}
 		return auth
 	}
+	refresh := tokenauth.RefreshOptions{Key: tokenauth.NewSecret("32 bytes that the services share")}
+	short, prefixed := refresh, refresh
+	short.Lifetime, prefixed.Prefix = time.Minute, otherRefreshPrefix
 	a := &arena{
 		name: name, users: users,
-		auth: open(storage, tokenauth.Options{Cache: cache}),
+		auth: open(storage, tokenauth.Options{Cache: cache, Refresh: &refresh}),
 		late: open(storage, tokenauth.Options{
-			Lifetime: time.Minute,
-			Now:      func() time.Time { return time.Now().Add(-24 * time.Hour) },
+			Lifetime: time.Minute, Refresh: &short,
+			Now: func() time.Time { return time.Now().Add(-24 * time.Hour) },
 		}),
-		prefixed: open(storage, tokenauth.Options{Prefix: otherPrefix}),
-		foreign:  open(new(memory.Store), tokenauth.Options{}),
+		prefixed: open(storage, tokenauth.Options{Prefix: otherPrefix, Refresh: &prefixed}),
+		foreign:  open(new(memory.Store), tokenauth.Options{Refresh: &refresh}),
+	}
+	a.refresher = a.auth
+	if e.Plant != nil && refreshPlants[e.Plant.Name] != nil {
+		a.refresher = refreshPlants[e.Plant.Name](a.auth, storage)
 	}
 	a.Validator, a.authorize = a.auth, a.auth.Authorizer(tokenauth.Requirement{})
 	if e.Plant != nil && e.Plant.Validator != nil {
@@ -83,15 +91,17 @@ func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 		by     *tokenauth.Service
 		client string
 		token  *string
+		beside *string // the refresh token
 	}{
-		{a.late, "expired", &m.expired}, {a.auth, "revoked", &m.revoked}, {a.prefixed, "prefixed", &m.prefixed},
-		{a.foreign, "", &m.foreign}, {a.auth, "", &m.valid},
+		{a.late, "expired", &m.expired, &m.expiredRefresh}, {a.auth, "revoked", &m.revoked, &m.revokedRefresh},
+		{a.prefixed, "prefixed", &m.prefixed, &m.prefixedRefresh},
+		{a.foreign, "", &m.foreign, &m.foreignRefresh}, {a.auth, "", &m.valid, &m.refresh},
 	} {
 		g, err := issue.by.Issue(ctx, tokenauth.Principal{UserID: user}, &tokenauth.IssueOptions{ClientID: issue.client})
 		if err != nil {
 			return nil, err
 		}
-		*issue.token = g.AccessToken.Reveal()
+		*issue.token, *issue.beside = g.AccessToken.Reveal(), g.RefreshToken.Reveal()
 	}
 	if err := a.auth.Revoke(ctx, m.revoked); err != nil {
 		return nil, err
@@ -105,7 +115,7 @@ func (m *mark) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.replaced, m.valid = m.valid, g.AccessToken.Reveal()
-	m.body.Open(m.valid)
+	m.replaced, m.replacedRefresh = m.valid, m.refresh
+	m.hold(g)
 	return nil
 }

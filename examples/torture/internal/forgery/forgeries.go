@@ -27,6 +27,10 @@ type mark struct {
 	body  accesstoken.Body // the decoded valid
 	near  accesstoken.Body // of another user's token
 
+	refresh, nearRefresh                            string // beside valid, and another user's
+	replacedRefresh, revokedRefresh, expiredRefresh string // of sign-ins that ended
+	foreignRefresh, prefixedRefresh                 string
+
 	replaced, revoked, expired string
 	foreign                    string // for the same slot, issued by a service with another storage
 	prefixed                   string // for the same slot and storage, issued with another prefix
@@ -129,6 +133,7 @@ var forgeries = []*forgery{
 		b.Open(accesstoken.Prefix + m.prefixed[len(otherPrefix):])
 		return b.Seal() // has another digest than the issued token
 	}},
+	refreshAsAccess,
 	{"a JWT", 1, func(rng *rand.Rand, m *mark) string {
 		const none, signed = `{"alg":"none"}`, `{"alg":"HS256","typ":"JWT"}`
 		encode := base64.RawURLEncoding.EncodeToString

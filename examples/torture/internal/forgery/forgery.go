@@ -52,12 +52,12 @@ func Run(tb testing.TB, e *trial.Env) {
 // A count counts the tries.
 type count struct {
 	mu                       sync.Mutex
-	tries, accepted          []int64 // by forgery, followed by the disguises
+	tries, accepted          []int64 // by forgery, followed by the disguises and the refreshForgeries
 	headers, valids, renewed int64
 }
 
 func newCount() *count {
-	n := len(forgeries) + len(disguises)
+	n := len(forgeries) + len(disguises) + len(refreshForgeries)
 	return &count{tries: make([]int64, n), accepted: make([]int64, n)}
 }
 
@@ -74,19 +74,24 @@ func (c *count) add(o *count) {
 func (c *count) section(took time.Duration) *report.Section {
 	s := &report.Section{
 		Title: "Forgeries",
-		About: "Invalid tokens are validated by services without and with a cache, in memory. One try of five goes to the service with a cache. The kind says how a valid token was changed, or what was sent instead. A valid token that is sent in an invalid way must be refused, too.",
+		About: "Invalid tokens are validated by services without and with a cache, in memory. One try of five goes to the service with a cache. The kind says how a valid token was changed, or what was sent instead. A valid token that is sent in an invalid way must be refused, too. Invalid refresh tokens are refreshed with or revoked: none may be accepted, and none may end a sign-in.",
 		Head:  []string{"kind", "tries", "accepted"},
 	}
 	var tries, accepted int64
 	for i := range c.tries {
-		if i < len(forgeries) {
-			s.Row(forgeries[i].name, c.tries[i], c.accepted[i])
-		} else {
-			s.Row("valid, sent with "+disguises[i-len(forgeries)].name, c.tries[i], c.accepted[i])
+		name := ""
+		switch behind := i - len(forgeries); {
+		case behind < 0:
+			name = forgeries[i].name
+		case behind < len(disguises):
+			name = "valid, sent with " + disguises[behind].name
+		default:
+			name = "refresh token, " + refreshForgeries[behind-len(disguises)].name
 		}
+		s.Row(name, c.tries[i], c.accepted[i])
 		tries, accepted = tries+c.tries[i], accepted+c.accepted[i]
 	}
-	s.Note("%d tries, %d accepted, %.2f million tries a second. %d tries were requests with a header. In between, a valid token had to be accepted %d times, and a user signed in again %d times.",
+	s.Note("%d tries, %d accepted, %.2f million tries a second. %d tries were requests with a header. In between, a valid token had to be accepted %d times, and a user signed in again or refreshed %d times.",
 		tries, accepted, float64(tries)/took.Seconds()/1e6, c.headers, c.valids, c.renewed)
 	return s
 }
@@ -99,6 +104,8 @@ type forger struct {
 	marks   []*mark
 	draw    []int // indexes of forgeries, each as often as its share
 	request *http.Request
+
+	drawRefresh []int // indexes of refreshForgeries, in the same way
 }
 
 func newForger(tb testing.TB, e *trial.Env, arenas []*arena, n int) *forger {
@@ -112,6 +119,11 @@ func newForger(tb testing.TB, e *trial.Env, arenas []*arena, n int) *forger {
 			f.draw = append(f.draw, i)
 		}
 	}
+	for i, kind := range refreshForgeries {
+		for range kind.share {
+			f.drawRefresh = append(f.drawRefresh, i)
+		}
+	}
 	for _, a := range arenas {
 		var marks []*mark
 		for i := range a.users {
@@ -122,7 +134,7 @@ func newForger(tb testing.TB, e *trial.Env, arenas []*arena, n int) *forger {
 			marks = append(marks, m)
 		}
 		for i, m := range marks {
-			m.near = marks[(i+1)%a.users].body
+			m.near, m.nearRefresh = marks[(i+1)%a.users].body, marks[(i+1)%a.users].refresh
 		}
 		f.marks = append(f.marks, marks...)
 	}
@@ -136,6 +148,8 @@ func (f *forger) run(ctx context.Context) {
 		for i := range validEvery {
 			m := f.marks[f.rng.IntN(len(f.marks))]
 			switch {
+			case i%refreshEvery == 1:
+				f.tryRefresh(whole, m)
 			case i%headersEvery != 0:
 				f.try(whole, m)
 			case i%(2*headersEvery) == 0:
@@ -150,6 +164,12 @@ func (f *forger) run(ctx context.Context) {
 		if n%(renewEvery/validEvery) == 0 {
 			if err := m.renew(whole); err != nil {
 				f.Violate("forgery: %s cannot sign in again: %v", m.user, err)
+			}
+			f.renewed++
+		}
+		if n%10 == 0 {
+			if err := m.refreshPair(whole); err != nil {
+				f.Violate("forgery: %s: %s cannot refresh: %v", m.name, m.user, err)
 			}
 			f.renewed++
 		}

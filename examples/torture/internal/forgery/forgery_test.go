@@ -64,6 +64,14 @@ func TestForgeriesReachTheStorage(t *testing.T) {
 			}
 		}
 	}
+	for _, kind := range refreshForgeries[:4] {
+		for range 100 {
+			text := kind.make(rng, m)
+			if _, ok := accesstoken.SlotOfRefresh(text); !ok || text == m.refresh {
+				t.Fatalf("%s: got %q, want an invalid refresh token that decodes", kind.name, text)
+			}
+		}
+	}
 	for name, text := range map[string]string{"replaced": m.replaced, "of another service": m.foreign} {
 		if accesstoken.StoredAs(text).Slot != tokenauth.SlotOf(m.user, "") {
 			t.Errorf("%s: the token is not of the user's slot", name)

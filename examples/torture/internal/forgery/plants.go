@@ -37,12 +37,54 @@ var Plants = []*plant.Plant{
 		},
 	},
 	{
+		Name: "ended-by-made-up", Trials: []string{"forgery"},
+		About: "a made-up refresh token ends the sign-in in its slot, like a reused one",
+	},
+	{
+		Name: "lenient-refresh", Trials: []string{"forgery"},
+		About: "white space and padding around a refresh token are removed before it is used",
+	},
+	{
 		Name: "nothing-good", Trials: []string{"forgery"},
 		About: "every slot is reported as empty: all tokens are refused, forged or not",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, nothingGood{s})
 		},
 	},
+}
+
+// refreshPlants returns the refresher with the bug, by the plant's name.
+var refreshPlants = map[string]func(*tokenauth.Service, tokenauth.Storage) refresher{
+	"ended-by-made-up": func(auth *tokenauth.Service, s tokenauth.Storage) refresher { return endedByMadeUp{auth, s} },
+	"lenient-refresh":  func(auth *tokenauth.Service, _ tokenauth.Storage) refresher { return lenientRefresh{auth} },
+}
+
+// An endedByMadeUp takes each unknown refresh token for a reused one.
+type endedByMadeUp struct {
+	refresher
+	storage tokenauth.Storage
+}
+
+func (e endedByMadeUp) Refresh(ctx context.Context, c tokenauth.Credentials) (tokenauth.IssuedToken, error) {
+	issued, err := e.refresher.Refresh(ctx, c)
+	key, ok := accesstoken.SlotOfRefresh(c.RefreshToken.Reveal())
+	if err == nil || !ok {
+		return issued, err
+	}
+	var slot tokenauth.Slot
+	copy(slot.User[:], key[:16])
+	copy(slot.Client[:], key[16:])
+	if t, found := e.storage.Find(ctx, slot); found == nil {
+		e.storage.Revoke(ctx, slot, t.Digest)
+	}
+	return issued, err
+}
+
+type lenientRefresh struct{ refresher }
+
+func (l lenientRefresh) Refresh(ctx context.Context, c tokenauth.Credentials) (tokenauth.IssuedToken, error) {
+	c.RefreshToken = tokenauth.NewSecret(strings.TrimRight(strings.TrimSpace(c.RefreshToken.Reveal()), "="))
+	return l.refresher.Refresh(ctx, c)
 }
 
 type shortDigest struct{ tokenauth.Storage }

@@ -31,9 +31,10 @@ const (
 // An answer is what the caller or client got.
 type answer struct {
 	decision
-	user  string // ID of the token's user
-	token string // the issued token
-	text  string // the whole response or error, to search for secrets
+	user    string // ID of the token's user
+	token   string // the issued token
+	refresh string // the issued refresh token
+	text    string // the whole response or error, to search for secrets
 }
 
 // answerOf returns the answer for an error of a method of [tokenauth.Service]. Ok is
@@ -55,6 +56,9 @@ func answerOf(err error, ok decision) answer {
 			return a
 		}
 	}
+	if err.Error() == "tokenauth: panic" { // of a look-up that several requests may share
+		a.decision = panicked
+	}
 	return a
 }
 
@@ -63,11 +67,12 @@ func read(path string, r *httptest.ResponseRecorder) answer {
 	body := r.Body.String()
 	a := answer{decision: undocumented, text: fmt.Sprintf("%d %v %s", r.Code, r.Header(), body)}
 	var members struct {
-		AccessToken string `json:"access_token"`
-		Active      *bool  `json:"active"`
-		Sub         string `json:"sub"`
-		UserID      string `json:"userId"`
-		Error       string `json:"error"`
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
+		Active       *bool  `json:"active"`
+		Sub          string `json:"sub"`
+		UserID       string `json:"userId"`
+		Error        string `json:"error"`
 	}
 	json.Unmarshal(r.Body.Bytes(), &members) // the body of whoami is not JSON
 	switch r.Code {
@@ -75,7 +80,7 @@ func read(path string, r *httptest.ResponseRecorder) answer {
 		switch path {
 		case "/Token":
 			if members.AccessToken != "" {
-				a.decision, a.user, a.token, a.text = granted, members.UserID, members.AccessToken, ""
+				a.decision, a.user, a.token, a.refresh, a.text = granted, members.UserID, members.AccessToken, members.RefreshToken, ""
 			}
 		case revokePath:
 			a.decision = completed

@@ -15,7 +15,8 @@ func passwordOf(user string) string { return "Tr0ub4dor-" + user }
 
 // A struckHost is the host's users, registry of clients and live check. Its striker
 // can make calls fail. Every user name exists. The user erin is always disabled
-// between the check of the password and [tokenauth.Rechecker.Recheck].
+// between the check of the password and [tokenauth.Rechecker.Recheck]. The user hugo
+// is always disabled between [tokenauth.Reloader.Reload] and Recheck.
 type struckHost struct {
 	*striker
 	clients map[string]tokenauth.Client
@@ -46,11 +47,26 @@ func (h *struckHost) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 // Recheck implements [tokenauth.Rechecker].
 func (h *struckHost) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	return h.call(ctx, "Recheck", func() error {
-		if p.UserID == "erin" {
+		if p.UserID == "erin" || p.UserID == "hugo" {
 			return tokenauth.ErrRejected
 		}
 		return nil
 	})
+}
+
+// Reload implements [tokenauth.Reloader].
+func (h *struckHost) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	var err error
+	trouble := h.call(ctx, "Reload", func() error {
+		if p.UserID == "erin" {
+			err = tokenauth.ErrRejected
+		}
+		return nil
+	})
+	if trouble != nil {
+		return tokenauth.Principal{}, trouble
+	}
+	return principalOf(p.UserID), err
 }
 
 // FindClient implements [tokenauth.ClientRegistry].

@@ -55,6 +55,8 @@ func (c *scenario) wanted(w *world) (a answer) {
 // makes the operation's change was done.
 func (c *scenario) judge(want, a answer, did bool) string {
 	switch {
+	case a.decision == granted && c.refresh != (a.refresh != ""):
+		return "the answer has no refresh token, or one that was not asked for"
 	case a.decision == want.decision && a.user == want.user:
 		claims := a.decision == granted || a.decision == completed
 		if claims && !did && slices.Contains(c.calls, c.change) {
@@ -81,14 +83,14 @@ func (c *scenario) admits(b blow, a answer) bool {
 		return true
 	case a.decision == panicked:
 		return b.how.panics()
-	case b.how == corruptRow && b.call == "Find":
+	case b.how == corruptRow && b.call != "List":
 		return a.decision == c.decisionOfEmpty()
 	case b.how == corruptRow && b.call == "List":
 		return a.decision == incomplete && (a.user+" alice" == alicesTokens(c.variant))
 	case b.how == otherRow && b.call == "FindClient":
-		return a.decision == clientRefused || a.decision == rejected
+		return a.decision == clientRefused || a.decision == rejected || c.presents != "" && a.decision == c.decisionOfEmpty()
 	case b.how == staleRow:
-		user, was := liveIfStale[c.subject]
+		user, was := liveIfStale[cmp.Or(c.subject, c.presents)]
 		if !was {
 			return a.decision == c.decisionOfEmpty()
 		}
@@ -102,18 +104,25 @@ func (c *scenario) decisionOfEmpty() decision { return cmp.Or(c.ofEmpty, denied)
 // A state knows which tokens of a world must be valid, and for which users.
 type state struct {
 	*world
-	ended   map[string]bool // by subject
-	granted []string        // tokens that operations issued; only the last is valid
+	ended   map[string]bool  // by subject
+	granted []pair           // issued by operations; only the last is valid
+	applied tokenauth.Digest // of the access token that a refresh stored
 }
+
+// A pair is an access token of a user, and the refresh token beside it or "".
+type pair struct{ user, token, refresh string }
 
 // heed records what an operation changed.
 func (s *state) heed(ctx context.Context, c *scenario, a answer) {
 	if a.decision == granted {
-		s.granted = append(s.granted, a.token)
+		if n := len(s.granted); n == 0 || s.granted[n-1].token != a.token { // not for a repeated refresh
+			s.granted = append(s.granted, pair{a.user, a.token, a.refresh})
+		}
 	}
-	whole := a.decision == granted || a.decision == completed
-	if c.suffers(func(b blow) bool { return b.call == "List" && b.how == corruptRow }) {
-		whole = false // the corrupt token counts as one that is not valid
+	s.apply(ctx, c)
+	whole := a.decision == c.wanted(s.world).decision
+	if c.suffers(func(b blow) bool { return b.how == corruptRow || b.how == staleRow }) {
+		whole = false // such a token counts as one that is not valid
 	}
 	switch {
 	case c.oneByOne:
@@ -141,7 +150,7 @@ func (s *state) check(ctx context.Context) (wrong []string) {
 		}
 	}
 	if n := len(s.granted); n > 0 {
-		try("granted", s.granted[n-1], "alice")
+		try("granted", s.granted[n-1].token, s.granted[n-1].user)
 	}
 	for _, subject := range s.subjects() {
 		user := live[subject]
@@ -150,8 +159,8 @@ func (s *state) check(ctx context.Context) (wrong []string) {
 		}
 		try(subject, s.tokens[subject], user)
 	}
-	for _, token := range s.granted[:max(0, len(s.granted)-1)] {
-		try("granted before", token, "")
+	for _, earlier := range s.granted[:max(0, len(s.granted)-1)] {
+		try("granted before", earlier.token, "")
 	}
 	return wrong
 }
@@ -159,7 +168,8 @@ func (s *state) check(ctx context.Context) (wrong []string) {
 // waits makes a sign-in wait for concurrent sign-ins at another process. When those
 // end, the sign-in must continue, whatever faults there were before.
 func (s *state) waits(ctx context.Context, account string) string {
-	const others, take, enough = 5, 20 * time.Millisecond, 2 * time.Second
+	const others, take = 5, 20 * time.Millisecond
+	enough := 2*time.Second + s.patience
 	s.store.crowd(others, s.clock.Now().UnixMilli())
 	defer time.AfterFunc(take, func() { s.store.crowd(0, 0) }).Stop()
 	ctx, cancel := context.WithTimeout(ctx, enough)
@@ -176,7 +186,13 @@ func (s *state) waits(ctx context.Context, account string) string {
 // leaks returns a violation for each secret in the answer or the log.
 func (s *state) leaks(a answer) (wrong []string) {
 	written := s.log.String()
-	for _, secret := range append(s.secrets(), s.granted...) {
+	secrets := s.secrets()
+	for _, p := range s.granted {
+		if secrets = append(secrets, p.token); p.refresh != "" {
+			secrets = append(secrets, p.refresh)
+		}
+	}
+	for _, secret := range secrets {
 		if strings.Contains(a.text, secret) {
 			wrong = append(wrong, "the answer contains a secret")
 		}

@@ -22,8 +22,8 @@ import (
 )
 
 const about = `Each case is an operation in a variant of Service. A fault is injected into one of the calls that the operation makes to the storage, the users, the client registry, the live check or the shared counters. The call fails, hangs until its context ends, or panics, before or after it did its work. A look-up can also return another user's row, the row before the slot's last change, or an error for a corrupt row. Further cases inject a second fault into each later call of the operation. Each case has a service of its own, with tokens that are valid, of another client, of other users, replaced, revoked, expired and forged.
-These rules must hold. No invalid token is accepted. A valid token is at worst answered as unavailable (503, or for a panic 500 or the panic itself). A revocation or a sign-in is reported as done only if it was. From the next call on, every decision is right, and the same operation gets its normal result. A sign-in that waits for one at another process waits no longer than that takes. No call and no goroutine outlives the operation. Errors are the documented ones. Neither the errors nor the log contain a secret.
-With a corrupt row, the token is refused as invalid, as ErrCorrupt documents. A stale row breaks the contract of the storage. Then the decision must be right for that row, and no token may be accepted that was never valid in the slot. Without a cache, the next decision is right again. A cache keeps the stale row until the slot is read again or changes. The newer token is valid at once, and its validation replaces the row. But a revoked token is accepted until its user changes.`
+These rules must hold. No invalid token is accepted. A valid token is at worst answered as unavailable (503, or for a panic 500 or the panic itself). A revocation or a sign-in is reported as done only if it was. From the next call on, every decision is right, and the same operation gets its normal result. A refresh that is done again returns the same pair if the first one was applied. In the end, the refresh token that was granted last returns a new pair, and the ones before it return that pair as well. A sign-in that waits for one at another process waits no longer than that takes. No call and no goroutine outlives the operation. Errors are the documented ones. Neither the errors nor the log contain a secret.
+With a corrupt row, the token is refused as invalid, as ErrCorrupt documents. A stale row breaks the contract of the storage. Then the decision must be right for that row, and no token may be accepted that was never valid in the slot. Without a cache, the next decision is right again. A cache keeps the stale row until the slot is read again or changes. The newer token is valid at once, and its validation replaces the row. But a revoked token is accepted until its user changes. If the client registry returns another client after a refresh was applied, the client counts as deleted, and the sign-in ends.`
 
 // Run tries all cases with one fault, and then all cases with two faults.
 func Run(tb testing.TB, e *trial.Env) {
@@ -176,6 +176,7 @@ func (m *matrix) play(ctx context.Context, c *scenario) error {
 		return fmt.Errorf("matrix: %v: %w", c, err)
 	}
 	defer w.stop()
+	w.patience = m.Patience
 	made, wrong := playIn(ctx, w, c)
 	c.made = made
 	m.count(c, wrong)
@@ -194,7 +195,7 @@ func playIn(ctx context.Context, w *world, c *scenario) (calls, wrong []string) 
 		want := c.wanted(w)
 		w.arm(c.blows)
 		a, returned := perform(ctx, w, c)
-		made, underWay := w.disarm()
+		made, underWay := w.disarm(w.patience)
 		if !returned {
 			complain(when, "the operation does not return")
 			return
@@ -203,25 +204,39 @@ func playIn(ctx context.Context, w *world, c *scenario) (calls, wrong []string) 
 			calls = made
 		}
 		complain(when, c.judge(want, a, w.did(c.change)))
+		complain(when, s.another(c, a))
 		if underWay > 0 {
 			complain(when, fmt.Sprintf("%d calls are still in progress after the operation returned", underWay))
 		}
 		s.heed(ctx, c, a)
 		if w.cache && c.suffers(func(b blow) bool { return b.how == staleRow }) {
-			w.auth.RevokeUser(ctx, "dave") // so that the cache drops the stale row
+			w.dropStaleRows(ctx)
 		}
 		for _, what := range append(s.check(ctx), s.leaks(a)...) {
 			complain(when+", then", what)
 		}
 	}
+	finish := func() {
+		complain("in the end", s.goesOn(ctx, c))
+		for _, what := range s.check(ctx) {
+			complain("after a refresh in the end", what)
+		}
+	}
 	if len(c.blows) == 0 {
 		act(c, "without a fault")
+		finish()
 		return calls, wrong
 	}
 	act(c, "with the fault")
 	again := *c
 	again.blows = nil
+	if c.presents != "" && c.suffers(func(b blow) bool { return b.how == otherRow && b.call == "FindClient" }) && !w.holds(ctx, c.presents) {
+		// The registry seemed to know the client no longer, which ended the sign-in.
+		o := *c.matrixOperation
+		o.right, again.matrixOperation = always(c.decisionOfEmpty(), ""), &o
+	}
 	act(&again, "done again")
+	finish()
 	if c.account != "" && c.suffers(func(b blow) bool { return b.call == "UpdateCounters" }) {
 		complain("later", s.waits(ctx, c.account))
 	}
@@ -251,7 +266,7 @@ func perform(ctx context.Context, w *world, c *scenario) (a answer, returned boo
 	select {
 	case a = <-come:
 		return a, true
-	case <-time.After(5 * time.Second):
+	case <-time.After(5*time.Second + w.patience):
 		return a, false
 	}
 }

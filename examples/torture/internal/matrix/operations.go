@@ -32,6 +32,8 @@ type matrixOperation struct {
 	// oneByOne is whether the operation ends the tokens of ends with a call for each. If
 	// it fails, some of them may have ended.
 	oneByOne bool
+	// presents is the subject whose refresh token the operation presents, or "".
+	presents string
 	// ofEmpty is the right decision for an empty slot, if it is not denied.
 	ofEmpty decision
 }
@@ -43,6 +45,10 @@ var matrixOperations = slices.Concat(
 			UserName: user, Password: tokenauth.NewSecret(password), ClientID: w.app(), ClientSecret: w.client, RemoteAddr: remoteAddr, Device: device,
 		})
 		return grantOf(g, err)
+	}),
+	refreshes("Refresh", denied, refreshOf),
+	refreshRevocations("Revoke", func(ctx context.Context, w *world, refreshToken string) answer {
+		return answerOf(w.auth.Revoke(ctx, refreshToken), completed)
 	}),
 	[]*matrixOperation{
 		{
@@ -93,13 +99,13 @@ var matrixOperations = slices.Concat(
 			},
 		},
 		{
-			name: "RevokeAll", right: always(completed, ""), change: "RevokeAll", ends: these("good", "desk", "other", "erin", "phone", "tablet"),
+			name: "RevokeAll", right: always(completed, ""), change: "RevokeAll", ends: these("good", "desk", "other", "erin", "phone", "tablet", "rotated", "kept", "hugo"),
 			do: func(ctx context.Context, w *world, _ string) answer {
 				return answerOf(w.auth.RevokeAll(ctx), completed)
 			},
 		},
 		{
-			name: "Extend", fits: hasDevices, about: true, right: deserved,
+			name: "Extend", fits: func(v *variant) bool { return v.devices && !v.refresh }, about: true, right: deserved,
 			do: func(ctx context.Context, w *world, subject string) answer {
 				t, err := w.auth.Extend(ctx, w.stored(subject))
 				a := answerOf(err, accepted)
@@ -116,7 +122,7 @@ var matrixOperations = slices.Concat(
 			},
 		},
 		{
-			name: "RevokeClient", right: always(completed, ""), change: "RevokeClient", ends: these("good", "other", "erin", "phone", "tablet"),
+			name: "RevokeClient", right: always(completed, ""), change: "RevokeClient", ends: these("good", "other", "erin", "phone", "tablet", "rotated", "kept", "hugo"),
 			do: func(ctx context.Context, w *world, _ string) answer {
 				return answerOf(w.auth.RevokeClient(ctx, w.app()), completed)
 			},
@@ -233,6 +239,9 @@ func overHTTP(framework string, routes func(*world) http.Handler) (all []*matrix
 			},
 		})
 	}
+	all = append(all, refreshesOverHTTP(framework, func(ctx context.Context, w *world, path string, form url.Values) answer {
+		return send(ctx, w, http.MethodPost, path, "", form)
+	})...)
 	form := func(path string) func(context.Context, *world, string) answer {
 		return func(ctx context.Context, w *world, subject string) answer {
 			return send(ctx, w, http.MethodPost, path, "", url.Values{"token": {w.tokens[subject]}})
@@ -256,7 +265,7 @@ func overHTTP(framework string, routes func(*world) http.Handler) (all []*matrix
 
 func grantOf(g tokenauth.IssuedToken, err error) answer {
 	a := answerOf(err, granted)
-	a.user, a.token = g.Token.Principal.UserID, g.AccessToken.Reveal()
+	a.user, a.token, a.refresh = g.Token.Principal.UserID, g.AccessToken.Reveal(), g.RefreshToken.Reveal()
 	return a
 }
 

@@ -41,6 +41,20 @@ var Plants = []*plant.Plant{
 		},
 	},
 	{
+		Name: "trouble-as-refreshed", Trials: []string{"matrix"},
+		About: "a refresh that failed is reported as done",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return &troubleAsRefreshed{s.(*struckStorage)}
+		},
+	},
+	{
+		Name: "forgotten-salt", Trials: []string{"matrix"},
+		About: "a refresh is stored without what it takes to repeat it: a lost answer signs the user out",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return &forgottenSalt{s.(*struckStorage)}
+		},
+	},
+	{
 		Name: "disguised-row", Trials: []string{"matrix"},
 		About: "each row that a look-up returns names the requested slot, even if it is another user's row",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
@@ -74,6 +88,20 @@ type troubleAsDone struct{ *struckStorage }
 func (s *troubleAsDone) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
 	s.struckStorage.Revoke(ctx, slot, d)
 	return nil
+}
+
+type troubleAsRefreshed struct{ *struckStorage }
+
+func (s *troubleAsRefreshed) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	stored, err := s.struckStorage.Refresh(ctx, was, t)
+	return stored || err != nil, nil
+}
+
+type forgottenSalt struct{ *struckStorage }
+
+func (s *forgottenSalt) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	t.Refresh = plant.WithoutSalts(t.Refresh)
+	return s.struckStorage.Refresh(ctx, was, t)
 }
 
 type troubleThatStays struct {

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -85,8 +86,51 @@ func (s *struckStorage) Find(ctx context.Context, slot tokenauth.Slot) (t tokena
 	if trouble != nil {
 		return tokenauth.Token{}, trouble
 	}
+	t.Refresh = nil // only FindRefresh needs it
 	return t, err
 }
+
+// FindRefresh implements [tokenauth.Refresher].
+func (s *struckStorage) FindRefresh(ctx context.Context, slots []tokenauth.Slot) (found []tokenauth.Found, err error) {
+	defer s.sharing()()
+	how := s.enter("FindRefresh")
+	defer s.leave()
+	err = s.befall(ctx, how, "FindRefresh", func() (err error) {
+		found, err = s.store.FindRefresh(ctx, slots)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, slot := range slots {
+		switch how {
+		case otherRow:
+			found[i] = tokenauth.Found{Token: s.another(ctx, slot.User)}
+		case staleRow:
+			found[i].Token, found[i].Err = s.stale(ctx, slot)
+		case corruptRow:
+			found[i] = tokenauth.Found{Err: fmt.Errorf("%w: torture", tokenauth.ErrCorrupt)}
+		}
+	}
+	return found, nil
+}
+
+// Refresh implements [tokenauth.Refresher].
+func (s *struckStorage) Refresh(ctx context.Context, was, t tokenauth.Token) (stored bool, err error) {
+	err = s.change(ctx, "Refresh", func() error {
+		if stored, _ = s.store.Refresh(ctx, was, t); !stored { // the memory storage never fails
+			return errNotStored
+		}
+		return nil
+	})
+	if err == errNotStored {
+		return false, nil
+	}
+	return stored && err == nil, err
+}
+
+// errNotStored keeps a striker from counting a call as one that did its work.
+var errNotStored = errors.New("torture: the slot has changed")
 
 // another returns a token of another user.
 func (s *struckStorage) another(ctx context.Context, than tokenauth.UserKey) tokenauth.Token {

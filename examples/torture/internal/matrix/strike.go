@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 )
 
 // A strike is a kind of fault of a call to the storage or the host.
@@ -38,7 +39,7 @@ func (s strike) panics() bool { return s == panicBefore || s == panicAfter }
 func strikesOf(call string) []strike {
 	all := []strike{failBefore, failAfter, hangBefore, hangAfter, panicBefore, panicAfter}
 	switch call {
-	case "Find":
+	case "Find", "FindRefresh":
 		return append(all, otherRow, staleRow, corruptRow)
 	case "List":
 		return append(all, otherRow, corruptRow)
@@ -67,6 +68,7 @@ type striker struct {
 	calls    []string // all calls since arm
 	applied  []string // those of calls that did their work
 	underWay int      // calls in progress
+	shared   int      // those that several requests may share
 	purges   int
 	replaces int
 }
@@ -79,11 +81,18 @@ func (s *striker) arm(blows []blow) {
 }
 
 // disarm returns the calls since arm, and how many calls are still in progress. Later
-// calls get no blow.
-func (s *striker) disarm() (calls []string, underWay int) {
+// calls get no blow. A look-up that several requests may share has a deadline of its own
+// and may end a moment after the operation. So disarm waits for it, for at most a second
+// and the patience.
+func (s *striker) disarm(patience time.Duration) (calls []string, underWay int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.armed = false
+	for deadline := time.Now().Add(time.Second + patience); s.shared > 0 && time.Now().Before(deadline); {
+		s.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		s.mu.Lock()
+	}
 	return s.calls, s.underWay
 }
 
@@ -116,6 +125,18 @@ func (s *striker) enter(call string) (how strike) {
 	}
 	s.calls = append(s.calls, call)
 	return how
+}
+
+// sharing counts a call that several requests may share. The caller calls the result
+// after the call.
+func (s *striker) sharing() (end func()) {
+	add := func(n int) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.shared += n
+	}
+	add(1)
+	return func() { add(-1) }
 }
 
 func (s *striker) leave() {

@@ -21,8 +21,8 @@ import (
 
 // A variant is a configuration of a [tokenauth.Service].
 type variant struct {
-	name                                          string
-	cache, warm, clients, counters, live, devices bool
+	name                                                   string
+	cache, warm, clients, counters, live, devices, refresh bool
 }
 
 var variants = []*variant{
@@ -35,15 +35,25 @@ var variants = []*variant{
 	{name: "all", cache: true, clients: true, counters: true, live: true},
 	{name: "devices", devices: true},
 	{name: "all, devices", cache: true, clients: true, counters: true, live: true, devices: true},
+	{name: "refresh", refresh: true},
+	{name: "refresh, cache, warm", cache: true, warm: true, refresh: true},
+	{name: "all, devices, refresh", cache: true, clients: true, counters: true, live: true, devices: true, refresh: true},
 }
 
 // subjects returns the names of the tokens of a world. Erin's was issued before she was
 // disabled, and was not revoked. Alice has as many tokens at the app as the bound
 // allows. The one on the device "phone" was used longest ago.
+//
+// With refresh tokens, Frank has just refreshed: the pair "used" was replaced by
+// "rotated", and the grace is not over. Gina refreshed a minute ago: the pair "reused" was
+// replaced by "kept".
 func (v *variant) subjects() []string {
 	all := []string{"good", "desk", "other", "erin", "older", "replaced", "revoked", "expired", "forged"}
 	if v.devices {
 		all = append(all, "phone", "tablet")
+	}
+	if v.refresh {
+		all = append(all, "rotated", "used", "kept", "reused", "hugo")
 	}
 	return all
 }
@@ -56,7 +66,11 @@ func (v *variant) app() string {
 	return ""
 }
 
-const lifetime = time.Hour // of a token
+const (
+	lifetime        = time.Hour // of an access token
+	refreshLifetime = 24 * time.Hour
+	grace           = 30 * time.Second
+)
 
 // A hanging call ends after worldTimeout. Calls that the Service does not limit end with
 // the caller's context, after callerPatience.
@@ -66,11 +80,14 @@ const (
 )
 
 // live maps the subjects with a valid token to their users.
-var live = map[string]string{"good": "alice", "desk": "alice", "other": "bob", "erin": "erin", "phone": "alice", "tablet": "alice"}
+var live = map[string]string{
+	"good": "alice", "desk": "alice", "other": "bob", "erin": "erin", "phone": "alice", "tablet": "alice",
+	"rotated": "frank", "kept": "gina", "hugo": "hugo",
+}
 
 // liveIfStale maps the subjects whose tokens were valid before their slots last changed,
 // and are invalid now, to their users. The subjects that are valid now were not before.
-var liveIfStale = map[string]string{"replaced": "alice", "revoked": "dave"}
+var liveIfStale = map[string]string{"replaced": "alice", "revoked": "dave", "used": "frank", "reused": "gina"}
 
 // A world is a service with a known state. All that it calls can be made to fail.
 type world struct {
@@ -80,14 +97,18 @@ type world struct {
 	store  *struckStorage
 	clock  tokenauthtest.Clock
 	tokens map[string]string
-	client tokenauth.Secret // the secret of the client app
-	log    lockedBuffer
-	stop   func()
+	// refreshTokens has those of the subjects, if the variant has refresh tokens. The
+	// one of "made-up" is for the slot of "good".
+	refreshTokens map[string]string
+	client        tokenauth.Secret // the secret of the client app
+	log           lockedBuffer
+	patience      time.Duration // as that of a trial
+	stop          func()
 }
 
 // newWorld creates a world with a service of the variant. The plant may be nil.
 func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tokenauth.Storage) (*world, error) {
-	w := &world{variant: v, striker: new(striker), tokens: make(map[string]string)}
+	w := &world{variant: v, striker: new(striker), tokens: make(map[string]string), refreshTokens: make(map[string]string)}
 	w.store = newStruckStorage(w.striker)
 	host := &struckHost{striker: w.striker}
 	options := &tokenauth.Options{
@@ -110,7 +131,12 @@ func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tok
 	}
 	if v.devices {
 		options.Devices = &tokenauth.DeviceOptions{Parameter: "device", Max: 3}
-		options.MaxLifetime = 24 * time.Hour
+		if !v.refresh {
+			options.MaxLifetime = 24 * time.Hour
+		}
+	}
+	if v.refresh {
+		options.Refresh = &tokenauth.RefreshOptions{Lifetime: refreshLifetime, Grace: grace}
 	}
 	if v.live {
 		options.LiveCheck = host.liveCheck
@@ -162,7 +188,18 @@ func (w *world) populate(ctx context.Context) error {
 	issue := func(subject, user, client, device string) error {
 		w.clock.Advance(time.Second) // so that the tokens have an order
 		g, err := w.auth.Issue(ctx, principalOf(user), &tokenauth.IssueOptions{ClientID: client, Device: device})
-		w.tokens[subject] = g.AccessToken.Reveal()
+		w.tokens[subject], w.refreshTokens[subject] = g.AccessToken.Reveal(), g.RefreshToken.Reveal()
+		return err
+	}
+	refresh := func(used, subject, user string) error {
+		if !w.refresh {
+			return nil
+		}
+		if err := issue(used, user, w.app(), ""); err != nil {
+			return err
+		}
+		g, err := w.refreshWith(ctx, w.refreshTokens[used])
+		w.tokens[subject], w.refreshTokens[subject] = g.AccessToken.Reveal(), g.RefreshToken.Reveal()
 		return err
 	}
 	if err := issue("expired", "carol", w.app(), ""); err != nil {
@@ -187,7 +224,22 @@ func (w *world) populate(ctx context.Context) error {
 	if err := w.auth.Revoke(ctx, w.tokens["revoked"]); err != nil {
 		return err
 	}
-	w.clock.Advance(time.Minute) // so that Extend has something to do
+	if w.refresh {
+		if err := issue("hugo", "hugo", w.app(), ""); err != nil {
+			return err
+		}
+	}
+	if err := refresh("reused", "kept", "gina"); err != nil {
+		return err
+	}
+	w.clock.Advance(time.Minute) // so that Extend has something to do, and for the grace
+	if err := refresh("used", "rotated", "frank"); err != nil {
+		return err
+	}
+	if w.refresh {
+		w.tokens["made-up"] = w.tokens["good"] // which has the same slot
+		w.refreshTokens["made-up"] = accesstoken.MakeUp(mathrand.New(mathrand.NewPCG(1, 1)), w.refreshTokens["good"])
+	}
 	w.tokens["forged"] = accesstoken.ForgeSecret(mathrand.New(mathrand.NewPCG(1, 1)), w.tokens["good"])
 	if w.warm {
 		for _, subject := range w.subjects() {
@@ -202,9 +254,33 @@ func (w *world) populate(ctx context.Context) error {
 	return nil
 }
 
+// refreshWith refreshes with the refresh token, as the client app.
+func (w *world) refreshWith(ctx context.Context, refreshToken string) (tokenauth.IssuedToken, error) {
+	return w.auth.Refresh(ctx, tokenauth.Credentials{
+		RefreshToken: tokenauth.NewSecret(refreshToken), ClientID: w.app(), ClientSecret: w.client, RemoteAddr: remoteAddr,
+	})
+}
+
 // stored returns the token of a subject, as far as its access token tells.
 func (w *world) stored(subject string) tokenauth.Token {
 	return accesstoken.StoredAs(w.tokens[subject])
+}
+
+// dropStaleRows makes the cache drop stale rows: a user's tokens change, and the slots of
+// the others are read again.
+func (w *world) dropStaleRows(ctx context.Context) {
+	w.auth.RevokeUser(ctx, "dave")
+	for _, subject := range []string{"rotated", "kept"} {
+		if token := w.tokens[subject]; token != "" {
+			w.auth.Validate(ctx, accesstoken.ForgeSecret(mathrand.New(mathrand.NewPCG(1, 2)), token))
+		}
+	}
+}
+
+// holds reports whether the slot of the subject holds a token.
+func (w *world) holds(ctx context.Context, subject string) bool {
+	_, err := w.store.store.Find(ctx, w.stored(subject).Slot)
+	return err == nil
 }
 
 // holdsToken reports whether the storage has the token of the subject.
@@ -225,6 +301,11 @@ func (w *world) secrets() []string {
 	}
 	for _, t := range w.tokens {
 		secrets = append(secrets, t)
+	}
+	for _, t := range w.refreshTokens {
+		if t != "" {
+			secrets = append(secrets, t)
+		}
 	}
 	return secrets
 }

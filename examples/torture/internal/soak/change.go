@@ -1,6 +1,9 @@
 package soak
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // An effect is what the client knows about a change after its answer.
 type effect int
@@ -11,7 +14,7 @@ const (
 	ambiguous               // the change may have been made, or may be made later
 )
 
-// A change is a sign-in or a revocation in progress.
+// A change is a sign-in, a refresh or a revocation in progress.
 type change struct {
 	*oracle
 	slots []*oracleSlot
@@ -21,12 +24,32 @@ type change struct {
 	// Revision is the slot's revision at that time.
 	alone    bool
 	revision int
+	// used is the token whose refresh token is used; nil for other changes. Certain is
+	// whether it had to be valid when the change began. TokenRevision is its revision at
+	// that time.
+	used          *oracleToken
+	certain       bool
+	tokenRevision int
 }
 
 // signsIn begins a sign-in.
 func (o *oracle) signsIn(s *oracleSlot) *change {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.issues(s)
+}
+
+// refreshes begins a refresh with the refresh token beside a token.
+func (o *oracle) refreshes(t *oracleToken) *change {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	certain := t.certain()
+	c := o.issues(t.slot)
+	c.used, c.certain, c.tokenRevision = t, certain, t.revision
+	return c
+}
+
+func (o *oracle) issues(s *oracleSlot) *change {
 	c := &change{oracle: o, slots: []*oracleSlot{s}, call: o.now()}
 	c.alone = s.changing == 0 && o.settled(s, c.call)
 	c.begin()
@@ -79,22 +102,34 @@ func (c *change) end(e effect) {
 	for _, s := range c.slots {
 		c.leave(s, now, e)
 		if e == changed {
-			c.endBefore(s, now, "revoked with its user")
+			c.endBefore(s, now, "revoked with its user", nil)
 		}
 	}
 }
 
-// issued ends a sign-in that returned a token. It returns the token, and the slot's
-// previous one or nil.
-func (c *change) issued(text string) (issued, before *oracleToken) {
+// issued ends a sign-in or a refresh that returned a pair. It returns the token, and the
+// slot's previous one or nil. A refresh that repeats another one returns a known token.
+func (c *change) issued(text, refresh string) (issued, before *oracleToken) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, s := c.now(), c.slots[0]
 	certain := c.alone && s.revision == c.revision
 	c.leave(s, now, changed)
-	c.endBefore(s, now, "replaced")
+	var t *oracleToken
+	for _, known := range s.tokens {
+		if c.used != nil && known.text == text {
+			t = known
+		}
+	}
+	c.endBefore(s, now, "replaced", t)
+	if t != nil {
+		if certain {
+			s.current, s.tainted = t, 0
+		}
+		return t, nil
+	}
 	c.last++
-	t := &oracleToken{text: text, number: c.last, slot: s, answered: now}
+	t = &oracleToken{text: text, refresh: refresh, number: c.last, slot: s, answered: now}
 	if n := len(s.tokens); n > 0 {
 		before = s.tokens[n-1]
 	}
@@ -109,6 +144,20 @@ func (c *change) issued(text string) (issued, before *oracleToken) {
 	return t, before
 }
 
+// refused ends a refresh that was refused. It returns why that is a violation, or "". The
+// sign-in may have ended, because the refresh token was used before.
+func (c *change) refused() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, s, t := c.now(), c.slots[0], c.used
+	valid := c.certain && s.revision == c.revision && t.revision == c.tokenRevision
+	c.leave(s, now, ambiguous)
+	if !valid {
+		return ""
+	}
+	return fmt.Sprintf("the refresh token beside %v was refused, and so its user signed out: issued %v before, and not changed since", t, c.call-t.answered)
+}
+
 func (c *change) leave(s *oracleSlot, now time.Duration, e effect) {
 	s.changing--
 	s.revision++
@@ -120,10 +169,11 @@ func (c *change) leave(s *oracleSlot, now time.Duration, e effect) {
 	}
 }
 
-// endBefore marks the tokens as ended that were issued before the change began.
-func (c *change) endBefore(s *oracleSlot, now time.Duration, how string) {
+// endBefore marks the tokens as ended that were issued before the change began, except
+// one.
+func (c *change) endBefore(s *oracleSlot, now time.Duration, how string, except *oracleToken) {
 	for _, t := range s.tokens {
-		if t.answered < c.call {
+		if t.answered < c.call && t != except {
 			t.end(now, how)
 		}
 	}

@@ -26,7 +26,7 @@ type figures struct {
 	shed, wrong atomic.Int64
 
 	mu      sync.Mutex
-	demands [userRevocation + 1]demandFigures
+	demands [refreshing + 1]demandFigures
 	fault   string          // the fault in progress; "" for none
 	faultAt time.Time       // when the last fault began or ended
 	calm    [outcomes]int64 // outcomes when no fault was near

@@ -50,6 +50,7 @@ type oracleSlot struct {
 // An oracleToken is a token that a client received.
 type oracleToken struct {
 	text     string
+	refresh  string // the refresh token beside it
 	number   int
 	slot     *oracleSlot
 	answered time.Duration

@@ -29,6 +29,7 @@ import (
 const (
 	lease        = time.Second
 	timeout      = time.Second
+	refreshGrace = time.Minute // [tokenauth.RefreshOptions.Grace]
 	clientCount  = 2
 	operatorName = "operator"
 	operatorRole = "Administrator"
@@ -117,6 +118,7 @@ func startServer(storage tokenauth.Storage, cached bool) (*server, error) {
 	o := &tokenauth.Options{
 		Timeout: timeout, Clients: registry{}, Logger: slog.New(slog.DiscardHandler),
 		Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+		Refresh:  &tokenauth.RefreshOptions{Grace: refreshGrace, Key: tokenauth.NewSecret("32 bytes that the replicas share")},
 	}
 	if cached {
 		o.Cache = &tokenauth.CacheOptions{Lease: lease}
@@ -190,6 +192,11 @@ func (staff) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth
 	if c.UserName == operatorName {
 		p.Roles = []string{operatorRole}
 	}
+	return p, nil
+}
+
+// Reload implements [tokenauth.Reloader].
+func (staff) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
 	return p, nil
 }
 

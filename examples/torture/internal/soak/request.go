@@ -30,10 +30,11 @@ const (
 	wrongPassword
 	revocation
 	userRevocation
+	refreshing
 )
 
 func (d demand) String() string {
-	return [...]string{"valid token", "uncertain token", "ended token", "forged token", "sign in", "wrong password", "revoke", "revoke user"}[d]
+	return [...]string{"valid token", "uncertain token", "ended token", "forged token", "sign in", "wrong password", "revoke", "revoke user", "refresh"}[d]
 }
 
 // expects reports whether the demand may be answered with the status, also during a
@@ -49,7 +50,7 @@ func (d demand) expects(status int) bool {
 	case http.StatusUnauthorized:
 		return d <= forgedToken // the oracle judges whether it is right
 	case http.StatusBadRequest:
-		return d == forgedToken || d == wrongPassword
+		return d == forgedToken || d == wrongPassword || d == refreshing
 	}
 	return false
 }
@@ -85,14 +86,21 @@ func (a httpAnswer) effect() effect {
 	return ambiguous
 }
 
-func (a httpAnswer) accessToken() string {
+// pair returns the tokens of an answer to a sign-in or a refresh, or "".
+func (a httpAnswer) pair() (accessToken, refreshToken string) {
 	var grant struct {
-		AccessToken string `json:"access_token"`
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
 	}
 	if a.status != http.StatusOK || json.Unmarshal(a.body, &grant) != nil {
-		return ""
+		return "", ""
 	}
-	return grant.AccessToken
+	return grant.AccessToken, grant.RefreshToken
+}
+
+func (a httpAnswer) accessToken() string {
+	accessToken, _ := a.pair()
+	return accessToken
 }
 
 func (s *runner) send(ctx context.Context, method, url, bearer string, form url.Values) (a httpAnswer) {
@@ -137,6 +145,8 @@ func (s *runner) draw(rng *rand.Rand) func(ctx context.Context, due time.Time) {
 	chance := rng.IntN(1000)
 	slot, token := s.oracle.pick(rng, chance < 700 || chance >= 920 && rng.IntN(2) == 0)
 	switch {
+	case token != nil && token.refresh != "" && chance >= 890 && chance < 920:
+		return func(ctx context.Context, due time.Time) { s.tryRefresh(ctx, due, n, token) }
 	case token == nil || chance >= 860 && chance < 920:
 		return func(ctx context.Context, due time.Time) { s.trySignIn(ctx, due, n, slot) }
 	case chance < 800:
@@ -183,16 +193,54 @@ func (s *runner) trySignIn(ctx context.Context, due time.Time, n *node, slot *or
 	c := s.oracle.signsIn(slot)
 	a := s.signIn(ctx, replica, userName(slot.user), userName(slot.user), slot.client)
 	s.count(rightPassword, due, a)
-	if text := a.accessToken(); text != "" {
-		issued, before := c.issued(text)
-		s.followUp(ctx, n, issued)
-		if before != nil {
-			s.followUp(ctx, n, before)
-		}
+	if text, refresh := a.pair(); text != "" {
+		s.followUpIssued(ctx, n, c, text, refresh)
 		return
 	}
 	c.end(a.effect())
 }
+
+// followUpIssued ends a change that returned a pair, and follows it up.
+func (s *runner) followUpIssued(ctx context.Context, n *node, c *change, text, refresh string) {
+	issued, before := c.issued(text, refresh)
+	s.followUp(ctx, n, issued)
+	if before != nil {
+		s.followUp(ctx, n, before)
+	}
+}
+
+// tryRefresh refreshes. Without an answer, or after a 503, it tries again, at any
+// replica. It stops when the refresh may have been repeated as often as it can be.
+func (s *runner) tryRefresh(ctx context.Context, due time.Time, n *node, t *oracleToken) {
+	c := s.oracle.refreshes(t)
+	for began, unknown := time.Now(), 0; ; due = time.Now() {
+		replica, _ := n.where()
+		a := s.send(ctx, "POST", replica+"/Token", "", url.Values{
+			"grant_type": {"refresh_token"}, "refresh_token": {t.refresh}, "client_id": {host.Client(t.slot.client)},
+		})
+		s.count(refreshing, due, a)
+		if text, refresh := a.pair(); text != "" {
+			s.followUpIssued(ctx, n, c, text, refresh)
+			return
+		}
+		if a.status == http.StatusBadRequest {
+			s.judge(c.refused())
+			return
+		}
+		if !a.unsent() {
+			unknown++
+		}
+		if unknown > maxRepeats || time.Since(began) > refreshGrace/2 || ctx.Err() != nil {
+			c.end(ambiguous)
+			return
+		}
+		pause(ctx, rand.N(200*time.Millisecond))
+		n = s.nodes[rand.IntN(len(s.nodes))]
+	}
+}
+
+// maxRepeats is how often a refresh can be repeated.
+const maxRepeats = 3
 
 // followUp sometimes validates a token after a change, at another replica. It does so
 // at once, or when that replica's cache must have applied the change.

@@ -97,7 +97,15 @@ func TestOracleFindsWrongDecisions(t *testing.T) {
 		time.Sleep(tick)
 		c := s.signsIn(s.slot)
 		time.Sleep(tick)
-		issued, _ := c.issued("")
+		issued, _ := c.issued("", "")
+		time.Sleep(tick)
+		return issued
+	}
+	refresh := func(s scene, token *oracleToken, text string) *oracleToken {
+		time.Sleep(tick)
+		c := s.refreshes(token)
+		time.Sleep(tick)
+		issued, _ := c.issued(text, "")
 		time.Sleep(tick)
 		return issued
 	}
@@ -162,6 +170,36 @@ func TestOracleFindsWrongDecisions(t *testing.T) {
 			s.revokesUser(0).end(changed)
 			return ask(s, token, true)
 		}},
+		"a refreshed token is accepted": {broken: "replaced", play: func(s scene) string {
+			old := issue(s)
+			refresh(s, old, "next")
+			return ask(s, old, true)
+		}},
+		"the token of a refresh is refused": {broken: "which was valid", play: func(s scene) string {
+			return ask(s, refresh(s, issue(s), "next"), false)
+		}},
+		"the token of a repeated refresh is refused": {broken: "which was valid", play: func(s scene) string {
+			old := issue(s)
+			refresh(s, old, "next")
+			return ask(s, refresh(s, old, "next"), false)
+		}},
+		"a refresh is refused": {broken: "signed out", play: func(s scene) string { return s.refreshes(issue(s)).refused() }},
+		"the refresh of a replaced token is refused": {play: func(s scene) string {
+			old := issue(s)
+			issue(s)
+			return s.refreshes(old).refused()
+		}},
+		"a refresh is refused during a sign-in": {play: func(s scene) string {
+			c := s.refreshes(issue(s))
+			s.signsIn(s.slot)
+			return c.refused()
+		}},
+		"a refresh is refused during a revocation": {play: func(s scene) string {
+			token := issue(s)
+			c := s.refreshes(token)
+			s.revokes(token)
+			return c.refused()
+		}},
 		"revoked during the validation": {play: func(s scene) string {
 			token := issue(s)
 			l := s.looks(token, 0, 1)
@@ -171,8 +209,8 @@ func TestOracleFindsWrongDecisions(t *testing.T) {
 		"after two concurrent sign-ins either token may be valid": {play: func(s scene) string {
 			a, b := s.signsIn(s.slot), s.signsIn(s.slot)
 			time.Sleep(tick)
-			first, _ := a.issued("")
-			second, _ := b.issued("")
+			first, _ := a.issued("", "")
+			second, _ := b.issued("", "")
 			return ask(s, first, false) + ask(s, second, true)
 		}},
 		"refused soon after the answer to a sign-in was lost": {play: func(s scene) string {

@@ -18,16 +18,31 @@ var errLost = errors.New("the connection was lost (planned fault)")
 type failing struct {
 	tokenauth.Storage
 	tokenauth.BulkRevoker
+	tokenauth.Refresher
 	rate float64
+}
+
+func newFailing(s tokenauth.Storage, rate float64) failing {
+	return failing{s, s.(tokenauth.BulkRevoker), s.(tokenauth.Refresher), rate}
 }
 
 // Find implements [tokenauth.Storage].
 func (f *failing) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
-	if f.rate > 0 && rand.Float64() < f.rate {
+	if f.fails() {
 		return tokenauth.Token{}, errLost
 	}
 	return f.Storage.Find(ctx, s)
 }
+
+// FindRefresh implements [tokenauth.Refresher].
+func (f *failing) FindRefresh(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	if f.fails() {
+		return nil, errLost
+	}
+	return f.Refresher.FindRefresh(ctx, slots)
+}
+
+func (f *failing) fails() bool { return f.rate > 0 && rand.Float64() < f.rate }
 
 // A lossy is a storage whose feed can be lost.
 type lossy struct {

@@ -15,7 +15,14 @@ var Plants = []*plant.Plant{
 		Name: "missed-end", Trials: []string{"streams"},
 		About: "the feed was lost and came back, and the streams whose tokens ended in between are not checked",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
-			return &missedEnd{s, s.(tokenauth.BulkRevoker), s.(tokenauth.Watcher)}
+			return &missedEnd{s, s.(tokenauth.BulkRevoker), s.(tokenauth.Refresher), s.(tokenauth.Watcher)}
+		},
+	},
+	{
+		Name: "cut-by-refresh", Trials: []string{"streams"},
+		About: "a refresh is stored like a new sign-in: it ends the streams of its sign-in",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return &cutByRefresh{s, s.(tokenauth.BulkRevoker), s.(tokenauth.Refresher), s.(tokenauth.Watcher)}
 		},
 	},
 }
@@ -25,6 +32,7 @@ var Plants = []*plant.Plant{
 type missedEnd struct {
 	tokenauth.Storage
 	tokenauth.BulkRevoker
+	tokenauth.Refresher
 	watcher tokenauth.Watcher
 }
 
@@ -35,6 +43,20 @@ func (p *missedEnd) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 		inject.Wait(ctx, time.Millisecond)
 	}
 	return ctx.Err()
+}
+
+// A cutByRefresh is a storage in which each refresh begins a sign-in.
+type cutByRefresh struct {
+	tokenauth.Storage
+	tokenauth.BulkRevoker
+	tokenauth.Refresher
+	tokenauth.Watcher
+}
+
+// Refresh implements [tokenauth.Refresher].
+func (p *cutByRefresh) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, error) {
+	t.Refresh = plant.OfAnotherSignIn(t.Refresh)
+	return p.Refresher.Refresh(ctx, was, t)
 }
 
 type noFlush struct{ tokenauth.Invalidator }

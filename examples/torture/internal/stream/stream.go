@@ -32,10 +32,12 @@ const (
 	// interval is [tokenauth.Options.StreamInterval] of replicas whose feeds are lost,
 	// or that have none.
 	interval = 500 * time.Millisecond
+	// grace is [tokenauth.RefreshOptions.Grace].
+	grace = time.Second
 )
 
 // Run makes one generation of replicas after the other until [trial.Env.Over]. In every
-// other one, feeds are lost and look-ups fail.
+// other one, feeds are lost and look-ups fail. In half of both kinds, users refresh.
 func Run(tb testing.TB, e *trial.Env) {
 	c := newCounts()
 	before := e.Histories.Load()
@@ -45,7 +47,7 @@ func Run(tb testing.TB, e *trial.Env) {
 	}
 	for n := uint64(0); n == 0 || !e.Over(); n++ {
 		// A plant is found only while feeds are lost.
-		f := newFleet(tb, e, handles, n, n%2 == 1 || e.Plant != nil)
+		f := newFleet(tb, e, handles, n, n%2 == 1 || e.Plant != nil, n%4 >= 2)
 		f.run(tb.Context(), c)
 	}
 	e.Report.Add(c.section(e, before))
@@ -56,6 +58,7 @@ type fleet struct {
 	*trial.Env
 	n        uint64
 	faulty   bool
+	refresh  bool
 	replicas []*replica
 	// late issues tokens that expire about a second later, because its clock is slow.
 	late *tokenauth.Service
@@ -72,15 +75,18 @@ type replica struct {
 // backwards is how far the clock of [fleet.late] is behind.
 const backwards = 58 * time.Second
 
-func newFleet(tb testing.TB, e *trial.Env, handles []tokenauth.Storage, n uint64, faulty bool) *fleet {
+func newFleet(tb testing.TB, e *trial.Env, handles []tokenauth.Storage, n uint64, faulty, refresh bool) *fleet {
 	tb.Helper()
-	f := &fleet{Env: e, n: n, faulty: faulty}
+	f := &fleet{Env: e, n: n, faulty: faulty, refresh: refresh}
 	rate := 0.0
 	if faulty {
 		rate = 0.03
 	}
 	serve := func(s tokenauth.Storage, o tokenauth.Options) *tokenauth.Service {
 		o.Logger, o.Throttle.InsecureOff, o.Timeout = slog.New(slog.DiscardHandler), true, 10*time.Second
+		if refresh {
+			o.Refresh = &tokenauth.RefreshOptions{Grace: grace, Key: tokenauth.NewSecret("32 bytes that the replicas share")}
+		}
 		auth, err := tokenauth.New(s, new(host.Directory), &o)
 		if err != nil {
 			tb.Fatal(err)
@@ -91,7 +97,7 @@ func newFleet(tb testing.TB, e *trial.Env, handles []tokenauth.Storage, n uint64
 		r := &replica{bound: 2*interval + slack}
 		storage, o := handles[i], tokenauth.Options{StreamInterval: interval}
 		if e.Backend.Watched {
-			r.feed = &lossy{failing: failing{storage, storage.(tokenauth.BulkRevoker), rate}, watcher: storage.(tokenauth.Watcher), began: time.Now()}
+			r.feed = &lossy{failing: newFailing(storage, rate), watcher: storage.(tokenauth.Watcher), began: time.Now()}
 			storage = e.Planted(r.feed, e.Seed+n)
 			r.feed.lease = 2 * time.Second // the default, for streams without a cache
 			if i > 0 {
@@ -101,7 +107,8 @@ func newFleet(tb testing.TB, e *trial.Env, handles []tokenauth.Storage, n uint64
 			r.bound += r.feed.lease + r.feed.lease/4
 			r.prompt = max(prompt, r.feed.lease) + e.Patience
 		} else {
-			storage = &failing{storage, storage.(tokenauth.BulkRevoker), rate}
+			f := newFailing(storage, rate)
+			storage = &f
 		}
 		r.bound += e.Patience
 		r.Service = serve(storage, o)
@@ -175,8 +182,9 @@ func (f *fleet) run(ctx context.Context, c *counts) {
 
 // counts sums up all streams of a run.
 type counts struct {
-	kinds []*kind
-	slow  atomic.Int64 // streams whose feed failed although the trial did not break it
+	kinds     []*kind
+	refreshed atomic.Int64 // refreshes of sign-ins with open streams
+	slow      atomic.Int64 // streams whose feed failed although the trial did not break it
 }
 
 // A kind is a way in which a token ends.
@@ -196,7 +204,7 @@ func newCounts() *counts {
 func (c *counts) section(e *trial.Env, before int64) *report.Section {
 	s := &report.Section{
 		Title: "Open streams",
-		About: fmt.Sprintf("%d users sign in, open streams at %d replicas, and end their tokens. Each stream must end with its token: within %v or the lease while the feeds work, and otherwise within the lease, two intervals of %v and %v. No stream of a valid token may end before its replica stops.", users, trial.Replicas, prompt, interval, slack),
+		About: fmt.Sprintf("%d users sign in, open streams at %d replicas, and end their tokens. Each stream must end with its token: within %v or the lease while the feeds work, and otherwise within the lease, two intervals of %v and %v. No stream of a valid token may end before its replica stops. Refreshes of a sign-in do not end its streams.", users, trial.Replicas, prompt, interval, slack),
 		Head:  []string{"the token ended by", "with feeds: p50 ms", "p99 ms", "at most ms", "lost feeds or none: p50 ms", "p99 ms", "at most ms"},
 	}
 	for _, k := range c.kinds {
@@ -211,6 +219,6 @@ func (c *counts) section(e *trial.Env, before int64) *report.Section {
 	if n := c.slow.Load(); n > 0 {
 		s.Note("%d streams ended later than promised with a feed, because the machine was so busy that the feed failed.", n)
 	}
-	s.Note("%d tokens with streams on %s, in every other generation of replicas with lost feeds and failing look-ups.", e.Histories.Load()-before, e.Backend.Name)
+	s.Note("%d sign-ins with streams on %s, in every other generation of replicas with lost feeds and failing look-ups. %d refreshes while streams were open, in half of the generations.", e.Histories.Load()-before, e.Backend.Name, c.refreshed.Load())
 	return s
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // endings are the ways in which a token ends.
-var endings = []string{"Revoke", "RevokeUser", "RevokeClient", "a newer sign-in", "its expiry"}
+var endings = []string{"Revoke", "RevokeUser", "RevokeClient", "a newer sign-in", "its expiry", "Revoke of a refresh token", "the reuse of a refresh token"}
 
 const (
 	byRevoke = iota
@@ -22,6 +22,8 @@ const (
 	byRevokeClient
 	bySignIn
 	byExpiry
+	byRevokeRefresh // the first ending that needs refresh tokens
+	byReuse
 )
 
 // A user signs in, opens streams, and ends the token again and again. No other user has
@@ -37,8 +39,12 @@ type user struct {
 // run acts until the context over ends. It returns the streams that are still open.
 func (u *user) run(over, ctx context.Context) (open []*stream) {
 	for over.Err() == nil {
-		how := u.rng.IntN(len(endings))
-		if how == byExpiry && u.rng.IntN(3) > 0 { // it takes two seconds
+		among := byRevokeRefresh
+		if u.refresh {
+			among = len(endings)
+		}
+		how := u.rng.IntN(among)
+		if (how == byExpiry || how == byReuse) && u.rng.IntN(3) > 0 { // it takes a second or two
 			how = byRevoke
 		}
 		issued, ok := u.signIn(ctx, how == byExpiry)
@@ -47,8 +53,14 @@ func (u *user) run(over, ctx context.Context) (open []*stream) {
 		}
 		u.Histories.Add(1)
 		open = u.open(ctx, issued)
+		s := &signIn{current: issued}
+		if u.refresh && (how == byReuse || u.rng.IntN(3) > 0) {
+			if open, ok = u.refreshes(ctx, how, s, open); !ok {
+				continue
+			}
+		}
 		if how == byExpiry {
-			u.await(ctx, how, issued.Token.ExpiresAt, open)
+			u.await(ctx, how, s.current.Token.ExpiresAt, open)
 			open = nil
 			continue
 		}
@@ -65,7 +77,7 @@ func (u *user) run(over, ctx context.Context) (open []*stream) {
 		for _, s := range open {
 			s.mayEnd(time.Now())
 		}
-		for !u.end(ctx, how, issued) {
+		for !u.end(ctx, how, s) {
 			if inject.Wait(ctx, 2*time.Millisecond); ctx.Err() != nil {
 				return nil
 			}
@@ -112,13 +124,94 @@ func (u *user) open(ctx context.Context, issued *tokenauth.IssuedToken) (streams
 	return streams
 }
 
-// end ends the token, and reports whether that is certain.
-func (u *user) end(ctx context.Context, how int, issued *tokenauth.IssuedToken) bool {
+// A signIn is a sign-in with the pairs that its user got.
+type signIn struct {
+	current, used *tokenauth.IssuedToken // used is nil before the first refresh
+	at            *tokenauth.Service     // where used was used
+}
+
+// refreshes refreshes the sign-in, and opens further streams. The streams that are open
+// must stay open. It returns all, and false if the end of the sign-in is not certain.
+func (u *user) refreshes(ctx context.Context, how int, s *signIn, open []*stream) (all []*stream, ok bool) {
+	times := 1
+	// A stream whose token was not checked yet recognizes only the latest refresh.
+	if !u.faulty && how != byExpiry && u.rng.IntN(8) == 0 {
+		times = 3
+	}
+	for i := range times {
+		if i > 0 {
+			inject.Wait(ctx, prompt)
+		}
+		inject.Wait(ctx, time.Duration(u.rng.Int64N(int64(100*time.Millisecond))))
+		if s.at = u.any().Service; how == byExpiry {
+			s.at = u.late
+		}
+		next, err := u.refreshOnce(ctx, s)
+		if err != nil {
+			for _, stream := range open {
+				stream.mayEnd(time.Now())
+				stream.disconnect()
+			}
+			return nil, false
+		}
+		s.used, s.current = s.current, next
+		u.refreshed.Add(1)
+		if how == byExpiry && !u.faulty { // if a look-up fails, they may end with the token that they know
+			for _, stream := range open {
+				stream.mayEnd(next.Token.ExpiresAt)
+			}
+		}
+	}
+	if u.rng.IntN(2) == 0 {
+		open = append(open, u.open(ctx, s.current)...)
+	}
+	if how == byReuse {
+		inject.Wait(ctx, grace+grace/10)
+	}
+	return open, ctx.Err() == nil
+}
+
+// refreshOnce refreshes, and tries again while look-ups fail.
+func (u *user) refreshOnce(ctx context.Context, s *signIn) (*tokenauth.IssuedToken, error) {
+	for try := 1; ; try++ {
+		u.Operations.Add(1)
+		next, err := s.at.Refresh(ctx, tokenauth.Credentials{RefreshToken: s.current.RefreshToken, ClientID: u.name})
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return &next, err
+		case errors.Is(err, tokenauth.ErrInvalidToken):
+			// After a try without an answer, the grace may be over on a busy machine.
+			if expired := !time.Now().Before(s.current.Token.ExpiresAt); try == 1 && !expired {
+				u.Violate("streams of seed %d on %s, generation %d: refreshing a valid sign-in of %q returned %v", u.Seed, u.Backend.Name, u.n, u.name, err)
+			}
+			return nil, err
+		}
+		inject.Wait(ctx, 2*time.Millisecond)
+	}
+}
+
+// end ends the sign-in, and reports whether that is certain.
+func (u *user) end(ctx context.Context, how int, s *signIn) bool {
 	u.Operations.Add(1)
 	var err error
 	switch auth := u.any(); how {
+	case byRevokeRefresh:
+		pair := s.current
+		if s.used != nil && u.rng.IntN(2) == 0 {
+			pair = s.used
+		}
+		err = auth.Revoke(ctx, pair.RefreshToken.Reveal())
+	case byReuse: // by the clock that knows when the token was used
+		_, err = s.at.Refresh(ctx, tokenauth.Credentials{RefreshToken: s.used.RefreshToken, ClientID: u.name})
+		if err == nil {
+			u.Violate("streams of seed %d on %s, generation %d: a refresh token of %q was accepted after the grace", u.Seed, u.Backend.Name, u.n, u.name)
+			return false
+		}
+		if errors.Is(err, tokenauth.ErrInvalidToken) {
+			err = nil
+		}
 	case byRevoke:
-		err = auth.Revoke(ctx, issued.AccessToken.Reveal())
+		err = auth.Revoke(ctx, s.current.AccessToken.Reveal())
 	case byRevokeUser:
 		err = auth.RevokeUser(ctx, u.name)
 	case byRevokeClient:
