@@ -26,7 +26,7 @@ type RefreshPart struct{ from, to int }
 var (
 	RefreshVersion  = RefreshPart{0, SlotAt}
 	RefreshSlot     = RefreshPart{SlotAt, familyAt}
-	RefreshFamily   = RefreshPart{familyAt, refreshSecretAt}
+	RefreshFamily   = RefreshPart{familyAt, numberAt}
 	RefreshChecksum = RefreshPart{refreshChecksumAt, refreshSize}
 )
 
