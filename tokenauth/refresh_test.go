@@ -3,6 +3,7 @@ package tokenauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"testing"
@@ -239,6 +240,56 @@ func TestWhateverEndsTheSignInEndsItsRefreshToken(t *testing.T) {
 			}
 			refusesRefresh(t, auth, current.RefreshToken, current, false)
 		})
+	}
+}
+
+// A device refreshes after it was read, and before it is ended.
+func TestDeviceThatRefreshesMeanwhileEnds(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(ctx context.Context, auth *tokenauth.Service, phone, laptop tokenauth.Token) error{
+		"RevokeDevice": func(ctx context.Context, auth *tokenauth.Service, phone, _ tokenauth.Token) error {
+			return auth.RevokeDevice(ctx, "17", phone.SlotID())
+		},
+		"RevokeUser, except another": func(ctx context.Context, auth *tokenauth.Service, _, laptop tokenauth.Token) error {
+			return auth.RevokeUser(ctx, "17", laptop)
+		},
+		"the bound on devices": func(ctx context.Context, auth *tokenauth.Service, _, _ tokenauth.Token) error {
+			_, err := auth.Issue(ctx, alice(), &tokenauth.IssueOptions{Device: "tablet"})
+			return err
+		},
+	} {
+		for _, times := range []int{1, 3} {
+			t.Run(fmt.Sprint(name, " ", times), func(t *testing.T) {
+				t.Parallel()
+				store := new(scripted)
+				findWithoutRefresh(store)
+				now := time.Now()
+				auth := refreshing(t, store, tokenauth.Options{Devices: &tokenauth.DeviceOptions{Max: 2}, Now: func() time.Time { return now }})
+				on := func(device string) tokenauth.IssuedToken {
+					issued, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{Device: device})
+					if err != nil {
+						t.Fatal(err)
+					}
+					now = now.Add(time.Minute)
+					return issued
+				}
+				phone, laptop := on("phone"), on("laptop")
+				store.before = func(_ context.Context, method string) error {
+					if method == "Revoke" && times > 0 {
+						times--
+						phone = mustRefresh(t, auth, phone.RefreshToken)
+					}
+					return nil
+				}
+				if err := end(t.Context(), auth, phone.Token, laptop.Token); err != nil {
+					t.Fatal(err)
+				}
+				if times != 0 || isValid(t, auth, phone) || !isValid(t, auth, laptop) {
+					t.Errorf("the phone is valid: %v, want false; the laptop: %v, want true", isValid(t, auth, phone), isValid(t, auth, laptop))
+				}
+				refusesRefresh(t, auth, phone.RefreshToken, phone, false)
+			})
+		}
 	}
 }
 

@@ -116,11 +116,35 @@ func (s *Service) revokeOthers(ctx context.Context, userID string, except []Toke
 		if slices.ContainsFunc(except, func(e Token) bool { return t.continues(&e) }) {
 			continue
 		}
-		if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
+		err := s.revokeSignIn(ctx, t, func(t *Token) error { return s.revoke(ctx, t.Slot, t.Digest) })
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// revokeSignIn calls revoke for a token, and for those by which refreshes have replaced it
+// since it was read. The token was read with its Refresh.
+func (s *Service) revokeSignIn(ctx context.Context, t *Token, revoke func(*Token) error) error {
+	for range refreshTries {
+		if err := revoke(t); err != nil || s.refresh == nil || t.refreshState() == nil {
+			return err
+		}
+		now, err := s.findSignIn(ctx, t.Slot)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt): // a corrupt token is never valid
+			return nil
+		case err == errPanic: // already logged
+			return err
+		case err != nil:
+			return unavailable("finding a token to revoke", err)
+		case !now.continues(t):
+			return nil // another sign-in
+		}
+		t = now
+	}
+	return unavailable("revoking a sign-in", errOvertaken)
 }
 
 // RevokeAll ends every token in the storage: after a leak, or after a backup of
