@@ -58,7 +58,7 @@ func visit(t *testing.T, s *site, look screen) *tab {
 	path := throwaway.Chromium(t)
 	browser.Do(func() {
 		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(time.Minute))...)
+			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(3*time.Minute))...)
 		ctx, stop := chromedp.NewContext(allocator)
 		browser.ctx, browser.stop = ctx, func() { stop(); stopAllocator() }
 		browser.err = chromedp.Do(ctx)
@@ -499,10 +499,10 @@ func TestPageRefreshesWhenItLoads(t *testing.T) {
 		for _, b := range tabs {
 			b.awaitSignedIn("username")
 		}
-		s.expire(t, "user-1") // while the page is open: its next request refreshes
+		s.expire(t, "user-1") // while the page is open, as if the computer had slept
 		for _, b := range tabs {
-			b.await(`document.querySelector("#live").innerText === "Connecting…"`)
-			b.await(`document.querySelector("#live").innerText === "Connected"`)
+			clock := eval[string](b, `document.querySelector("#clock").dateTime`)
+			b.await(fmt.Sprintf(`document.querySelector("#live").innerText === "Connected" && new Date(document.querySelector("#clock").dateTime) - new Date(%q) >= 7000`, clock))
 		}
 	}
 	if got := fmt.Sprint(one.devices()); got != "[Laptop This device]" {

@@ -26,7 +26,7 @@ func TestRefreshOfAnApp(t *testing.T) {
 			t.Error("the repetition of a refresh, after a lost answer, returned other tokens")
 		}
 
-		// A refresh token is no access token, nor the other way round.
+		// A route for access tokens refuses a refresh token, and a refresh refuses an access token.
 		for _, path := range []string{"/api/me", "/api/devices", "/events", "/ws"} {
 			(&client{t: t, url: s.url, token: again.refresh}).want(401, "GET", path, nil)
 		}
