@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -57,7 +58,7 @@ func visit(t *testing.T, s *site, look screen) *tab {
 	path := throwaway.Chromium(t)
 	browser.Do(func() {
 		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(time.Minute))...)
+			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(3*time.Minute))...)
 		ctx, stop := chromedp.NewContext(allocator)
 		browser.ctx, browser.stop = ctx, func() { stop(); stopAllocator() }
 		browser.err = chromedp.Do(ctx)
@@ -65,7 +66,7 @@ func visit(t *testing.T, s *site, look screen) *tab {
 	if browser.err != nil {
 		t.Fatal(browser.err)
 	}
-	ctx, cancel := context.WithTimeout(browser.ctx, 3*time.Minute) // not t.Context, which is canceled before cleanup
+	ctx, cancel := context.WithTimeout(browser.ctx, 5*time.Minute) // not t.Context, which is canceled before cleanup
 	t.Cleanup(cancel)
 	b := &tab{T: t}
 	b.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
@@ -110,8 +111,8 @@ func (b *tab) look(s screen) {
 }
 
 // listen records exceptions, errors on the console and violations of the policy. It
-// leaves out refused requests that the page handles: a wrong password, and a token
-// that ends while the page asks for the devices.
+// leaves out refused requests that the page handles: a wrong password, a refused
+// refresh, and an access token that has ended or expired.
 func (b *tab) listen(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -131,7 +132,7 @@ func (b *tab) listen(event any) {
 			switch u.Path {
 			case "/session", "/api/password":
 				refused = strings.Contains(e.Entry.Text, "status of 400")
-			case "/api/devices", "/events":
+			case "/api/me", "/api/devices", "/events":
 				refused = strings.Contains(e.Entry.Text, "status of 401")
 			}
 		}
@@ -422,6 +423,107 @@ func TestPageRecoversFromFailures(t *testing.T) {
 		}
 		b.await(`document.querySelectorAll("#devices li").length === 1`)
 	}
+}
+
+// The page refreshes the access token before it expires. So both its stream and a
+// WebSocket stay open, in both tabs.
+func TestPageStaysSignedIn(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	one := visit(t, s, laptop)
+	one.signIn("username", trialPassword, "Laptop")
+	one.awaitSignedIn("username")
+	// The page refreshes after 15 seconds, halfway between these times.
+	now := time.Now()
+	expires := now.Add(time.Minute)
+	if err := s.store.db.Exec("UPDATE tokenauth_tokens SET issued_at = ?, expires_at = ?", now.Add(-30*time.Second).Unix(), expires.Unix()).Error; err != nil {
+		t.Fatal(err)
+	}
+	one.do(chromedp.Reload())
+	two := one.newTab(s)
+	tabs := []*tab{one, two}
+	for _, b := range tabs {
+		b.awaitSignedIn("username")
+		eval[bool](b, `window.interruptions = [], new MutationObserver(() => interruptions.push(document.querySelector("#live").innerText))
+			.observe(document.querySelector("#live"), { childList: true }), window.socket = new WebSocket("ws"), true`)
+		b.await(`socket.readyState === WebSocket.OPEN`)
+	}
+	time.Sleep(time.Until(expires)) // and until the service has looked at its streams again
+	for _, b := range tabs {
+		clock := eval[string](b, `document.querySelector("#clock").dateTime`)
+		b.await(fmt.Sprintf(`new Date(document.querySelector("#clock").dateTime) - new Date(%q) >= 7000`, clock))
+		if got := eval[[]string](b, `interruptions`); len(got) != 0 {
+			t.Errorf("while the page refreshed, it said %q", got)
+		}
+		if !eval[bool](b, `socket.readyState === WebSocket.OPEN && document.querySelector("#signed-out").hidden`) {
+			t.Error("the WebSocket is closed, or the page has the form")
+		}
+	}
+	refreshes := 0
+	for _, b := range tabs {
+		refreshes += eval[int](b, `performance.getEntriesByType("resource").filter((e) => new URL(e.name).pathname === "/session").length`)
+	}
+	if refreshes != 1 {
+		t.Errorf("two tabs refreshed %d times, want once", refreshes)
+	}
+}
+
+// The access token expired while no page was open. All tabs load at the same time.
+func TestPageRefreshesWhenItLoads(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	one := visit(t, s, laptop)
+	one.signIn("username", trialPassword, "Laptop")
+	one.awaitSignedIn("username")
+	two := one.newTab(s)
+	two.awaitSignedIn("username")
+	tabs := []*tab{one, two}
+	for _, expire := range []func(){
+		func() { s.expire(t, "user-1") },
+		func() { // as the browser does at the same time
+			one.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+				_, err := cdp.Call(ctx, tab, network.DeleteCookies, network.DeleteCookiesParams{Name: "session", URL: s.url})
+				return err
+			}))
+		},
+	} {
+		for _, b := range tabs {
+			b.do(chromedp.Navigate("about:blank"))
+		}
+		expire()
+		var wg sync.WaitGroup
+		for _, b := range tabs {
+			wg.Go(func() { chromedp.Do(b.ctx, chromedp.Navigate(s.url)) })
+		}
+		wg.Wait()
+		for _, b := range tabs {
+			b.awaitSignedIn("username")
+		}
+		s.expire(t, "user-1") // while the page is open, as if the computer had slept
+		for _, b := range tabs {
+			clock := eval[string](b, `document.querySelector("#clock").dateTime`)
+			b.await(fmt.Sprintf(`document.querySelector("#live").innerText === "Connected" && new Date(document.querySelector("#clock").dateTime) - new Date(%q) >= 7000`, clock))
+		}
+	}
+	if got := fmt.Sprint(one.devices()); got != "[Laptop This device]" {
+		t.Errorf("the list has %s", got)
+	}
+}
+
+// The device was ended while no page was open.
+func TestPageSaysThatItsRefreshWasRefused(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, config{store: storeURLs["sqlite"](t)})
+	b := visit(t, s, phone)
+	b.signIn("username", trialPassword, "Phone")
+	b.awaitSignedIn("username")
+	b.do(chromedp.Navigate("about:blank"))
+	s.client(t).signIn("username", "laptop").want(204, "DELETE", "/api/devices", nil)
+	b.do(chromedp.Navigate(s.url))
+	b.awaitSignedOut("You were signed out: your sign-in has expired, or this device was ended.")
+	b.checkLook("refused")
+	b.signIn("username", trialPassword, "Phone")
+	b.awaitSignedIn("username")
 }
 
 // The list of devices changes while one of its buttons has the focus.

@@ -12,17 +12,19 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// me handles GET /api/me.
+// me handles GET /api/me. No script can see when a cookie expires, so me tells the page
+// in how many seconds to refresh it: halfway through the lifetime of the access token.
 func (s *service) me(c *gin.Context) {
 	token, _ := ginadapter.From(c)
-	c.JSON(http.StatusOK, gin.H{"id": token.Principal.UserID, "name": token.Principal.UserName, "roles": token.Principal.Roles})
+	p, halfway := token.Principal, token.IssuedAt.Add(token.ExpiresAt.Sub(token.IssuedAt)/2)
+	c.JSON(http.StatusOK, gin.H{"id": p.UserID, "name": p.UserName, "roles": p.Roles, "refreshIn": int(time.Until(halfway).Seconds())})
 }
 
 // A device is one place where the user is signed in.
 type device struct {
 	ID       string    `json:"id"`
-	Name     string    `json:"name"` // the client chose it: show it as text, never as HTML
-	Issued   time.Time `json:"issued"`
+	Name     string    `json:"name"`     // the client chose it: show it as text, never as HTML
+	Issued   time.Time `json:"issued"`   // when the user signed in
 	LastSeen time.Time `json:"lastSeen"` // accurate to an hour
 	Current  bool      `json:"current"`  // the one that sent the request
 }
@@ -37,7 +39,11 @@ func (s *service) listDevices(c *gin.Context) {
 	}
 	devices := make([]device, len(tokens))
 	for i, t := range tokens {
-		devices[i] = device{t.SlotID(), t.DeviceName, t.IssuedAt.UTC(), t.LastSeen.UTC(), t.Slot == current.Slot}
+		signedIn := t.IssuedAt // or refreshed
+		if t.Refresh != nil {
+			signedIn = t.Refresh.SignedInAt
+		}
+		devices[i] = device{t.SlotID(), t.DeviceName, signedIn.UTC(), t.LastSeen.UTC(), t.Slot == current.Slot}
 	}
 	c.JSON(http.StatusOK, devices)
 }

@@ -120,7 +120,7 @@ func TestSession(t *testing.T) {
 		browser.want(200, "GET", "/api/me", nil, "Sec-Fetch-Site", "same-origin")
 		response, body := browser.send("DELETE", "/session", nil, "Sec-Fetch-Site", "same-origin")
 		cookies := response.Cookies()
-		if response.StatusCode != 204 || len(cookies) != 1 || cookies[0].Name != "session" || cookies[0].MaxAge >= 0 {
+		if response.StatusCode != 204 || len(cookies) != 2 || cookies[0].Name != "session" || cookies[1].Name != "stay" || cookies[0].MaxAge >= 0 || cookies[1].MaxAge >= 0 {
 			t.Errorf("DELETE /session: got %d %s and the cookies %v", response.StatusCode, body, cookies)
 		}
 		browser.want(401, "GET", "/api/me", nil)
@@ -178,7 +178,7 @@ func TestCodeWorksOnce(t *testing.T) {
 }
 
 func TestPasswordChange(t *testing.T) {
-	onEach(t, append(databases, "memory"), func(t *testing.T, storeURL string) {
+	onEach(t, append(databases, "memory", "redis"), func(t *testing.T, storeURL string) {
 		s := startSite(t, config{store: storeURL})
 		phone := s.client(t).signIn("username", "phone")
 		laptop := s.client(t).signInWithCookie("username", "laptop")
@@ -203,6 +203,8 @@ func TestPasswordChange(t *testing.T) {
 		phone.want(401, "GET", "/api/me", nil)
 		laptop.want(200, "GET", "/api/me", nil)
 		other.want(200, "GET", "/api/me", nil)
+		phone.refusesRefresh()
+		laptop.refreshed().want(200, "GET", "/api/me", nil)
 		wantOpen(t, stays)
 		s.client(t).want(400, "POST", "/Token", credentials("username", trialPassword, "phone"))
 		s.client(t).want(200, "POST", "/Token", credentials("username", "next", "phone"))
@@ -234,12 +236,9 @@ func TestPasswordChangeNeedsNoCode(t *testing.T) {
 	form := credentials("mfa", trialPassword, "phone")
 	form.Set("otp", code(t, time.Now()))
 	response, body := s.client(t).send("POST", "/session", form)
-	if response.StatusCode != 204 {
-		t.Fatalf("a sign-in with a code: got %d %s", response.StatusCode, body)
-	}
-	phone := &client{t: t, url: s.url, cookie: response.Cookies()[0]}
+	phone := s.client(t).withCookies(response, body).refreshed() // nor does a refresh
 	phone.want(204, "POST", "/api/password", url.Values{"current": {trialPassword}, "new": {"next"}})
-	phone.want(200, "GET", "/api/me", nil)
+	phone.refreshed().want(200, "GET", "/api/me", nil)
 }
 
 func TestOtherOrigin(t *testing.T) {

@@ -1,10 +1,11 @@
 const $ = (id) => document.getElementById(id);
 
-// Why a stream or a sign-in ended: the reasons of the last event of /events.
+// Why the user was signed out: the reasons of the last event of /events, and a refresh
+// that the service refused.
 const reasons = {
   ended: "You were signed out: this device was ended, on another device or by a new password.",
   replaced: "You were signed out, because this device signed in again.",
-  expired: "Your sign-in has expired.",
+  refused: "You were signed out: your sign-in has expired, or this device was ended.",
 };
 
 // A Refusal is a response with an error.
@@ -17,11 +18,9 @@ class Refusal extends Error {
   }
 }
 
-// call sends a request, with a form if there is one. The browser adds the cookie. If the
-// access token in it has expired, call refreshes it and sends the request again.
+// call sends a request, with a form if there is one. The browser adds the cookies.
 async function call(method, path, form) {
-  let response = await send(method, path, form);
-  if (response.status === 401 && await refresh()) response = await send(method, path, form);
+  const response = await fetch(path, { method, body: form && new URLSearchParams(form), cache: "no-store" });
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
     throw new Refusal(response.status, body, response.headers.get("Retry-After"));
@@ -29,15 +28,16 @@ async function call(method, path, form) {
   return response.status === 204 ? null : response.json();
 }
 
-const send = (method, path, form) =>
-  fetch(path, { method, body: form && new URLSearchParams(form), cache: "no-store" });
-
-// refresh gets new cookies, and reports whether the user is still signed in. Another tab
-// may do the same at the same time: the service then answers both alike.
-async function refresh() {
-  const response = await send("POST", "session", { grant_type: "refresh_token" });
-  if (response.status >= 500) throw new Refusal(response.status, {}, null);
-  return response.ok;
+// api calls a route that needs a valid access token. If it is no longer valid, api
+// refreshes it, and calls again.
+async function api(method, path, form) {
+  try {
+    return await call(method, path, form);
+  } catch (err) {
+    if (err.status !== 401) throw err;
+  }
+  await refresh();
+  return call(method, path, form);
 }
 
 // say tells the user something. With unseen, only a screen reader does.
@@ -51,7 +51,7 @@ function explain(err) {
   if (!(err instanceof Refusal)) {
     say("The service does not answer. Try again in a moment.");
   } else if (err.status === 401) {
-    signedOut(reasons.ended);
+    signedOut(reasons.refused);
   } else if (err.status === 429) {
     say(`Too many tries. Try again in ${err.retryAfter} seconds.`);
   } else if (err.status >= 500) {
@@ -80,9 +80,59 @@ async function run(button, action) {
   }
 }
 
+// Staying signed in
+//
+// A user stays signed in for up to 90 days, but an access token is valid for 15 minutes.
+// Both the access token and the refresh token are in cookies that no script can read. The
+// browser sends the one with the refresh token to /session only. There the page exchanges
+// it for two new cookies:
+//
+// - halfway through the 15 minutes, so that the stream does not end;
+// - after a 401, for example because the page was closed meanwhile, or the computer slept.
+
+// alone runs an action that sets or deletes the cookies. All tabs of the browser share
+// them, so only one tab at a time may do so.
+const alone = (action) => navigator.locks.request("cookies", action);
+
+// refresh gets new tokens if it is time, and returns the user. Another tab may have got
+// them just before. If the user has to sign in again, refresh throws a Refusal with the
+// status 401.
+const refresh = () => alone(async () => {
+  try {
+    const me = await call("GET", "api/me");
+    if (me.refreshIn > 0) return me;
+  } catch (err) {
+    if (err.status !== 401) throw err;
+  }
+  try {
+    await call("POST", "session", { grant_type: "refresh_token" });
+  } catch (err) {
+    throw err.status === 400 ? new Refusal(401, {}, null) : err;
+  }
+  return call("GET", "api/me");
+});
+
+let timer;
+
+function keepLater(seconds) {
+  clearTimeout(timer);
+  timer = setTimeout(keep, Math.max(seconds, 5) * 1000);
+}
+
+// keep refreshes the tokens, and does so again in time.
+async function keep() {
+  let next = 10; // seconds, after a failure
+  try {
+    next = (await refresh()).refreshIn;
+  } catch (err) {
+    if (err.status === 401 && !$("signed-in").hidden) explain(err);
+  }
+  if (!$("signed-in").hidden) keepLater(next);
+}
+
 // Signing in and out
 
-// A script cannot see the cookie, so the page remembers the latest sign-in. All tabs
+// A script cannot see the cookies, so the page remembers the latest sign-in. All tabs
 // share both. After a sign-in in another tab, this one belongs to that user, too.
 let session = localStorage.getItem("signed-in");
 
@@ -120,7 +170,7 @@ onSubmit($("sign-in"), async () => {
   form.set("grant_type", "password");
   form.set("device", deviceID());
   try {
-    await call("POST", "session", form);
+    await alone(() => call("POST", "session", form));
   } catch (err) {
     if (err.code === "mfa_required") {
       askForCode(true);
@@ -142,7 +192,7 @@ onSubmit($("sign-in"), async () => {
 onClick($("sign-out"), async () => {
   stream?.close(); // or its end would be news
   try {
-    await call("DELETE", "session");
+    await alone(() => call("DELETE", "session"));
   } catch (err) {
     watch(); // the user is still signed in
     throw err;
@@ -151,7 +201,7 @@ onClick($("sign-out"), async () => {
 });
 
 async function signedIn() {
-  const me = await call("GET", "api/me");
+  const me = await refresh();
   $("sign-in").reset();
   askForCode(false);
   $("signed-out").hidden = true;
@@ -159,6 +209,7 @@ async function signedIn() {
   $("user-name").textContent = me.name;
   $("change").elements.user.value = me.name;
   say(`Signed in as ${me.name}.`, "unseen");
+  keepLater(me.refreshIn);
   watch();
   await showDevices();
   $("devices-title").focus();
@@ -166,6 +217,7 @@ async function signedIn() {
 
 function signedOut(why) {
   stream?.close();
+  clearTimeout(timer);
   if (localStorage.getItem("signed-in") === session) localStorage.removeItem("signed-in");
   $("change").reset();
   $("devices").replaceChildren();
@@ -184,7 +236,7 @@ let asked = 0, answered = 0; // requests for the list
 
 async function showDevices() {
   const request = ++asked;
-  const devices = await call("GET", "api/devices");
+  const devices = await api("GET", "api/devices");
   if (request < answered) return; // a later request was answered before
   answered = request;
   if (JSON.stringify(devices) === shown) return; // keep the focus where it is
@@ -212,7 +264,7 @@ function item(device) {
   line.querySelector(".unseen").textContent = ` ${name}`;
   onClick(button, async () => {
     try {
-      await call("DELETE", `api/devices/${encodeURIComponent(device.id)}`);
+      await api("DELETE", `api/devices/${encodeURIComponent(device.id)}`);
     } catch (err) {
       if (err.status !== 404) throw err; // it has ended already
     }
@@ -230,7 +282,7 @@ function showTime(element, time) {
 }
 
 onClick($("end-others"), async () => {
-  await call("DELETE", "api/devices");
+  await api("DELETE", "api/devices");
   say("All other devices are signed out.");
   await showDevices();
   $("devices-title").focus();
@@ -240,7 +292,7 @@ onSubmit($("change"), async () => {
   const form = new FormData($("change"));
   form.delete("user");
   try {
-    await call("POST", "api/password", form);
+    await api("POST", "api/password", form);
   } catch (err) {
     $("current").value = "";
     $("current").focus();
@@ -268,14 +320,9 @@ function watch() {
     if (++ticks % 5 === 0) showDevices().catch(() => {}); // the stream says when the sign-in ends
   };
   source.addEventListener("end", (event) => {
-    const { reason } = JSON.parse(event.data);
-    if (source !== stream) return;
-    if (reason === "expired") {
-      source.close();
-      resume(source);
-    } else if (reasons[reason]) {
-      signedOut(reasons[reason]);
-    } // else the service restarts, and the browser connects again
+    const why = reasons[JSON.parse(event.data).reason];
+    if (why && source === stream) signedOut(why);
+    // Otherwise the access token has expired or the service restarts, and the browser connects again.
   });
   source.onerror = () => {
     if (source !== stream || $("signed-in").hidden) return;
@@ -284,17 +331,12 @@ function watch() {
   };
 }
 
-// resume opens the stream again, after the access token has expired or the service
-// refused the stream. It finds out whether the user is still signed in.
+// resume opens the stream again after the service refused it, for example because the
+// access token had expired.
 async function resume(source) {
   if (source !== stream || $("signed-in").hidden) return;
-  try {
-    await call("GET", "api/me");
-    watch();
-  } catch (err) {
-    if (err.status === 401) signedOut(reasons.expired);
-    else setTimeout(resume, 2000, source);
-  }
+  await keep();
+  if (source === stream && !$("signed-in").hidden) watch();
 }
 
 function live(text, open) {

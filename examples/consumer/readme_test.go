@@ -46,7 +46,8 @@ func TestREADMECalls(t *testing.T) {
 	out := string(got)
 	for _, want := range []string{
 		`"name":"username"`, `"name":"Laptop"`, `"name":"Ann's phone"`, "event: message", `{"reason":"ended"}`, "Authorization has been denied",
-		"The user name or password is incorrect.", "mfa_required", `"name":"username"`, "\n403\n",
+		"The user name or password is incorrect.", "mfa_required", `"name":"username"`, "replaced by a newer token",
+		"\n204\n204\n", `"name":"username"`, "\n204\n", "The refresh token is not valid.", "\n403\n",
 	} {
 		_, after, found := strings.Cut(out, want)
 		if !found {
@@ -54,8 +55,8 @@ func TestREADMECalls(t *testing.T) {
 		}
 		out = after
 	}
-	if n := len(regexp.MustCompile("(?m)^204").FindAll(got, -1)); n != 6 {
-		t.Errorf("got the status 204 %d times, want 6: %s", n, got)
+	if n := len(regexp.MustCompile("(?m)^204").FindAll(got, -1)); n != 7 {
+		t.Errorf("got the status 204 %d times, want 7: %s", n, got)
 	}
 }
 

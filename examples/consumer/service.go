@@ -25,8 +25,8 @@ type service struct {
 	sockets sync.WaitGroup // the open WebSockets, for which the server does not wait
 }
 
-// session is the cookie that has the access token of a browser, and stay the one that
-// has its refresh token. Only /session gets the second one.
+// session is the cookie with the access token of a browser, and stay is the one with its
+// refresh token, which the browser sends to /session only.
 var (
 	session = place.Cookie{Name: "session"}
 	stay    = place.Cookie{Name: "stay", Path: "/session", SameSite: http.SameSiteStrictMode}
@@ -38,7 +38,7 @@ const codeParameter = "otp"
 func newService(store *store, c config) (*service, error) {
 	options := &tokenauth.Options{
 		Lifetime:   15 * time.Minute,                                      // of an access token
-		Refresh:    &tokenauth.RefreshOptions{Grace: 10 * time.Second},    // signed in for up to 90 days; several processes need a Key
+		Refresh:    &tokenauth.RefreshOptions{Grace: 10 * time.Second},    // users stay signed in for up to 90 days
 		Devices:    &tokenauth.DeviceOptions{Parameter: "device"},         // a token for each device
 		Parameters: []string{codeParameter},                               // for the check of the users
 		Places:     []place.Place{place.Scheme("Bearer"), session},        // apps, and the page

@@ -15,33 +15,29 @@ func (s *service) signIn(c *gin.Context) {
 	}
 	form := c.Request.PostForm
 	credentials := s.auth.RequestCredentials(c.Request)
+	grant := s.auth.SignIn
 	if form.Get("grant_type") == "refresh_token" {
 		credentials.RefreshToken = tokenauth.NewSecret(stay.Value(c.Request))
-		// A refused refresh clears no cookie: another tab may have set it just now.
-		setCookies(c)(s.auth.Refresh(c.Request.Context(), credentials))
-		return
-	}
-	credentials.UserName = form.Get("username")
-	credentials.Password = tokenauth.NewSecret(form.Get("password"))
-	credentials.Device, credentials.DeviceName = form.Get("device"), form.Get("device_name")
-	if code := form.Get(codeParameter); code != "" {
-		credentials.Parameters = map[string]tokenauth.Secret{codeParameter: tokenauth.NewSecret(code)}
-	}
-	setCookies(c)(s.auth.SignIn(c.Request.Context(), credentials))
-}
-
-func setCookies(c *gin.Context) func(tokenauth.IssuedToken, error) {
-	return func(issued tokenauth.IssuedToken, err error) {
-		if err == nil {
-			issued.SetCookie(c.Writer, c.Request, session)
-			issued.SetRefreshCookie(c.Writer, c.Request, stay)
+		grant = s.auth.Refresh
+	} else {
+		credentials.UserName = form.Get("username")
+		credentials.Password = tokenauth.NewSecret(form.Get("password"))
+		credentials.Device, credentials.DeviceName = form.Get("device"), form.Get("device_name")
+		if code := form.Get(codeParameter); code != "" {
+			credentials.Parameters = map[string]tokenauth.Secret{codeParameter: tokenauth.NewSecret(code)}
 		}
-		answer(c, err)
 	}
+	issued, err := grant(c.Request.Context(), credentials)
+	if err == nil { // a refused refresh clears no cookie: another tab may just have got a new one
+		issued.SetCookie(c.Writer, c.Request, session)
+		issued.SetRefreshCookie(c.Writer, c.Request, stay)
+	}
+	answer(c, err)
 }
 
 // signOut handles DELETE /session. It ends the sign-in, because clearing the cookies
-// would leave it valid. If the access token has expired, the refresh token names it.
+// would leave it valid. The refresh token does so even if the access token has expired.
+// An app without cookies has only the access token.
 func (s *service) signOut(c *gin.Context) {
 	err := s.auth.Revoke(c.Request.Context(), stay.Value(c.Request))
 	if token, ok := ginadapter.From(c); ok && err == nil {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,18 +103,30 @@ func startSite(t *testing.T, c config) *site {
 	return &site{server.URL, s, store}
 }
 
+// expire lets the access tokens of a user expire.
+func (s *site) expire(t *testing.T, userID string) {
+	t.Helper()
+	past := time.Now().Add(-time.Minute).Unix()
+	if err := s.store.db.Exec("UPDATE tokenauth_tokens SET expires_at = ? WHERE user_id = ?", past, userID).Error; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A client is an app or a browser without a page.
 type client struct {
-	t      *testing.T
-	url    string
-	token  string // sent as Bearer
-	cookie *http.Cookie
+	t       *testing.T
+	url     string
+	token   string         // sent as Bearer
+	refresh string         // the refresh token of an app
+	cookies []*http.Cookie // of a browser
 }
 
 func (s *site) client(t *testing.T) *client { return &client{t: t, url: s.url} }
 
 // at returns the same client at another process.
-func (c *client) at(s *site) *client { return &client{c.t, s.url, c.token, c.cookie} }
+func (c *client) at(s *site) *client {
+	return &client{c.t, s.url, c.token, c.refresh, c.cookies}
+}
 
 func (c *client) request(method, path string, form url.Values, header ...string) *http.Request {
 	c.t.Helper()
@@ -127,8 +140,10 @@ func (c *client) request(method, path string, form url.Values, header ...string)
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	if c.cookie != nil {
-		r.AddCookie(c.cookie)
+	for _, cookie := range c.cookies {
+		if strings.HasPrefix(r.URL.Path, cookie.Path) {
+			r.AddCookie(cookie)
+		}
 	}
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -174,25 +189,73 @@ func credentials(user, password, device string) url.Values {
 // signIn signs in at /Token.
 func (c *client) signIn(user, device string) *client {
 	c.t.Helper()
+	return c.with(c.want(http.StatusOK, "POST", "/Token", credentials(user, trialPassword, device)))
+}
+
+// with returns the client that got the answer of /Token.
+func (c *client) with(body string) *client {
+	c.t.Helper()
 	var answer struct {
-		AccessToken string `json:"access_token"`
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
 	}
-	body := c.want(http.StatusOK, "POST", "/Token", credentials(user, trialPassword, device))
-	if err := json.Unmarshal([]byte(body), &answer); err != nil {
-		c.t.Fatal(err)
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.AccessToken == "" || answer.RefreshToken == "" {
+		c.t.Fatalf("POST /Token: got %s, %v", body, err)
 	}
-	return &client{t: c.t, url: c.url, token: answer.AccessToken}
+	return &client{t: c.t, url: c.url, token: answer.AccessToken, refresh: answer.RefreshToken}
 }
 
 // signInWithCookie signs in at /session.
 func (c *client) signInWithCookie(user, device string) *client {
 	c.t.Helper()
-	response, body := c.send("POST", "/session", credentials(user, trialPassword, device))
-	cookies := response.Cookies()
-	if response.StatusCode != http.StatusNoContent || len(cookies) != 1 || cookies[0].Name != "session" || !cookies[0].HttpOnly {
-		c.t.Fatalf("POST /session: got %d %s, and the cookies %v", response.StatusCode, body, cookies)
+	return c.withCookies(c.send("POST", "/session", credentials(user, trialPassword, device)))
+}
+
+// withCookies returns the client that got the answer of /session.
+func (c *client) withCookies(response *http.Response, body string) *client {
+	c.t.Helper()
+	var got []string
+	for _, cookie := range response.Cookies() {
+		got = append(got, fmt.Sprint(cookie.Name, cookie.Path, cookie.HttpOnly, cookie.Secure, cookie.SameSite))
 	}
-	return &client{t: c.t, url: c.url, cookie: cookies[0]}
+	want := []string{fmt.Sprint("session", "/", true, false, http.SameSiteLaxMode), fmt.Sprint("stay", "/session", true, false, http.SameSiteStrictMode)}
+	if response.StatusCode != http.StatusNoContent || !slices.Equal(got, want) {
+		c.t.Fatalf("POST /session: got %d %s, and the cookies %q, want %q", response.StatusCode, body, got, want)
+	}
+	return &client{t: c.t, url: c.url, cookies: response.Cookies()}
+}
+
+// refreshed refreshes at /session if the client has cookies, and otherwise at /Token.
+func (c *client) refreshed() *client {
+	c.t.Helper()
+	if c.cookies != nil {
+		return c.withCookies(c.send("POST", "/session", c.refreshing()))
+	}
+	return c.with(c.want(http.StatusOK, "POST", "/Token", c.refreshing()))
+}
+
+// refusesRefresh checks that the client cannot refresh, and keeps its cookies.
+func (c *client) refusesRefresh() {
+	c.t.Helper()
+	path := "/Token"
+	if c.cookies != nil {
+		path = "/session"
+	}
+	response, body := c.send("POST", path, c.refreshing())
+	if response.StatusCode != http.StatusBadRequest || body != refusedRefresh || len(response.Cookies()) != 0 {
+		c.t.Errorf("POST %s: got %d %s and the cookies %v, want a refusal", path, response.StatusCode, body, response.Cookies())
+	}
+}
+
+const refusedRefresh = `{"error":"invalid_grant","error_description":"The refresh token is not valid."}`
+
+// refreshing returns the parameters of a refresh.
+func (c *client) refreshing() url.Values {
+	v := url.Values{"grant_type": {"refresh_token"}}
+	if c.refresh != "" {
+		v.Set("refresh_token", c.refresh)
+	}
+	return v
 }
 
 // devices returns the client's devices by name.

@@ -12,7 +12,8 @@ import (
 const (
 	RefreshPrefix     = "trt_"
 	familyAt          = SlotAt + 32
-	refreshSecretAt   = familyAt + 18
+	numberAt          = familyAt + 18 // of how many refreshes there were before
+	refreshSecretAt   = numberAt + 3
 	refreshChecksumAt = refreshSecretAt + 32
 	refreshSize       = refreshChecksumAt + crc32.Size
 )
