@@ -67,8 +67,9 @@ func (h *history) slots() (slots []slot) {
 //   - a sign-in that may have ended a token of the slot beyond the bound, or may have
 //     stored two tokens, one after the other
 //   - a RevokeDevice, because two of them may find the same token
-//   - a refused refresh whose user was changed meanwhile, because it may have stored a
-//     pair, which others got by a repetition before it ended
+//   - a refused refresh that may have stored a pair before, which others got by a
+//     repetition: its user was changed meanwhile, or it heard that nothing was stored and
+//     judged its refresh token again, after the grace
 func (h *history) historyOf(operations []*operation, endings map[*operation]endings, s slot, leeway int64) (part []porcupine.Operation) {
 	add := func(o operation) { // a part of an operation
 		p := o.forChecker(leeway)
@@ -85,7 +86,7 @@ func (h *history) historyOf(operations []*operation, endings map[*operation]endi
 		case o.kind == op.RevokeDevice && o.outcome == done:
 			piece.found = true
 			add(piece)
-		case o.kind == op.Refresh && o.late:
+		case o.kind == op.Refresh && o.outcome == refused && o.mayStore():
 			piece.first = true
 			add(piece)
 		case piece.ending[unreceived]: // a sign-in that may have stored two tokens

@@ -321,7 +321,7 @@ func issuesOf(operations []*operation) (issues []*issue) {
 	seen := make(map[int]bool)
 	for _, o := range operations {
 		switch {
-		case o.outcome == refused && !o.late:
+		case !o.mayStore():
 		case o.kind == op.SignIn:
 			issues = append(issues, &issue{o, goneAt(operations, o)})
 		case o.kind != op.Refresh:

@@ -107,11 +107,17 @@ func (o *operation) String() string {
 	if o.presented != 0 {
 		what += fmt.Sprintf(" with the refresh token of %d", o.presented)
 	}
+	if o.again != 0 {
+		what += fmt.Sprintf(" (tried again %d times)", o.again)
+	}
 	if o.token != 0 {
 		what += fmt.Sprintf(" token %d", o.token)
 	}
 	return fmt.Sprintf("%s at replica %d: %v", what, o.replica, o.outcome)
 }
+
+// mayStore reports whether a sign-in or a refresh may have stored a token.
+func (o *operation) mayStore() bool { return o.outcome != refused || o.late || o.again > 0 }
 
 // never is later than all other times. A failed operation may take effect until then.
 const never = int64(1) << 62

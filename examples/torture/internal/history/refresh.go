@@ -319,7 +319,7 @@ const maxRepeats = 3
 //
 //   - One refresh token gives one pair, however often it is used.
 //   - At most maxRepeats repetitions of a refresh are answered. The model allows a
-//     refusal for this reason if that many may have been answered before.
+//     refusal for this reason if maxRepeats repetitions may have been answered before.
 func (h *history) prepareRefreshes(operations []*operation) (broken []string) {
 	next := make(map[int]int) // the pair that replaced each pair
 	for i, t := range h.tokens {
