@@ -84,6 +84,11 @@ func newArena(tb testing.TB, e *trial.Env, name string, users int, cache *tokena
 	return a
 }
 
+// principalOf returns the principal of a user of a [host.Directory], who never changes.
+func principalOf(user string) tokenauth.Principal {
+	return tokenauth.Principal{UserID: user, Stamp: "0"}
+}
+
 // newMark signs a user in and issues the user's invalid tokens.
 func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 	m := &mark{arena: a, user: user}
@@ -97,7 +102,7 @@ func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 		{a.prefixed, "prefixed", &m.prefixed, &m.prefixedRefresh},
 		{a.foreign, "", &m.foreign, &m.foreignRefresh}, {a.auth, "", &m.valid, &m.refresh},
 	} {
-		g, err := issue.by.Issue(ctx, tokenauth.Principal{UserID: user}, &tokenauth.IssueOptions{ClientID: issue.client})
+		g, err := issue.by.Issue(ctx, principalOf(user), &tokenauth.IssueOptions{ClientID: issue.client})
 		if err != nil {
 			return nil, err
 		}
@@ -111,7 +116,7 @@ func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 
 // renew signs the user in again, which replaces the valid token.
 func (m *mark) renew(ctx context.Context) error {
-	g, err := m.auth.Issue(ctx, tokenauth.Principal{UserID: m.user}, nil)
+	g, err := m.auth.Issue(ctx, principalOf(m.user), nil)
 	if err != nil {
 		return err
 	}

@@ -143,9 +143,10 @@ func userName(n int) string { return fmt.Sprint("user-", n) }
 func (s *runner) draw(rng *rand.Rand) func(ctx context.Context, due time.Time) {
 	n := s.nodes[rng.IntN(len(s.nodes))]
 	chance := rng.IntN(1000)
-	slot, token := s.oracle.pick(rng, chance < 700 || chance >= 920 && rng.IntN(2) == 0)
+	refresh := chance >= 880 && chance < 920
+	slot, token := s.oracle.pick(rng, chance < 700 || refresh && chance < 910 || chance >= 920 && rng.IntN(2) == 0)
 	switch {
-	case token != nil && token.refresh != "" && chance >= 890 && chance < 920:
+	case token != nil && refresh:
 		return func(ctx context.Context, due time.Time) { s.tryRefresh(ctx, due, n, token) }
 	case token == nil || chance >= 860 && chance < 920:
 		return func(ctx context.Context, due time.Time) { s.trySignIn(ctx, due, n, slot) }
