@@ -77,7 +77,7 @@ func TestRefreshIsAnsweredLikeASignIn(t *testing.T) {
 		}
 		want := fmt.Sprintf(`{"access_token":"%s","token_type":"bearer","expires_in":899,"refresh_token":"%s","userName":"alice","userId":"17","role":"Reader,Staff",".issued":"%s",".expires":"%s","tenant":"north"}`,
 			a.AccessToken, a.RefreshToken, now.Format(http.TimeFormat), now.Add(15*time.Minute).Format(http.TimeFormat))
-		if a.status != http.StatusOK || a.body != want || !strings.HasPrefix(a.RefreshToken, "trt_") || len(a.RefreshToken) != 120 {
+		if a.status != http.StatusOK || a.body != want || !strings.HasPrefix(a.RefreshToken, "trt_") || len(a.RefreshToken) != 124 {
 			t.Errorf("%s: answered %d %s, want 200 %s", method, a.status, a.body, want)
 		}
 		if h := w.Header(); h.Get("Content-Type") != "application/json;charset=UTF-8" || h.Get("Cache-Control") != "no-store" || h.Get("Pragma") != "no-cache" {
