@@ -29,7 +29,7 @@ import (
 
 var engines = map[string]func(testing.TB) gorm.Dialector{
 	"sqlite": func(tb testing.TB) gorm.Dialector {
-		return gormlite.Open("file:" + filepath.Join(tb.TempDir(), "test.db") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_txlock=immediate")
+		return gormlite.Open("file:" + filepath.Join(tb.TempDir(), "test.db") + "?_pragma=busy_timeout(60000)&_pragma=journal_mode(wal)&_pragma=synchronous(off)&_txlock=immediate")
 	},
 	"postgres": func(tb testing.TB) gorm.Dialector { return postgres.Open(throwaway.Postgres(tb)) },
 	"mariadb":  func(tb testing.TB) gorm.Dialector { return mysql.Open(throwaway.MariaDB(tb)) },

@@ -287,7 +287,7 @@ func newStreamsTest(t *testing.T, c streamsConfig) *streamsTest {
 		t.Fatal(err)
 	}
 	if db == nil { // users of a service whose tokens are in Redis
-		if _, db, err = (streamsConfig{Engine: "sqlite", DSN: "file:" + filepath.Join(t.TempDir(), "users.db") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_txlock=immediate"}).open(t.Context()); err != nil {
+		if _, db, err = (streamsConfig{Engine: "sqlite", DSN: "file:" + filepath.Join(t.TempDir(), "users.db") + "?_pragma=busy_timeout(60000)&_pragma=journal_mode(wal)&_pragma=synchronous(off)&_txlock=immediate"}).open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -36,7 +36,8 @@ type Client struct {
 	// Lifetime is how long a token is valid that a sign-in issues to the client,
 	// in whole seconds. Zero means [Options.Lifetime]. The range is 1 minute to
 	// 365 days, or to [Options.MaxLifetime] if that is set. With a Lifetime
-	// outside of this range, sign-ins fail with [ErrInvalidPrincipal].
+	// outside of this range, sign-ins and refreshes fail with
+	// [ErrInvalidPrincipal].
 	Lifetime time.Duration
 	// Disabled makes the Service treat the client as unknown.
 	Disabled bool

@@ -42,9 +42,12 @@ type Refresh struct {
 // Refresh returns these errors:
 //
 //   - [ErrInvalidToken]: the refresh token is malformed, unknown, expired or ended,
-//     it is another client's, or the user may no longer sign in. Or it was used
-//     before, and cannot be repeated. If the grace is over, the sign-in has ended.
+//     or the user may no longer sign in. Or it was used before, and cannot be
+//     repeated. If the grace is over, the sign-in has ended. With a
+//     [ClientRegistry], also for the refresh token of another client.
 //   - [ErrInvalidClient], if there is a [ClientRegistry]: as for [Service.SignIn].
+//   - [ErrInvalidPrincipal]: the [Reloader] returned a principal that cannot be
+//     stored, or the registry a [Client.Lifetime] out of its range.
 //   - [ErrUnavailable]: the storage or the host's code failed, or there is no
 //     [Options.Refresh]. It is safe to try again.
 //   - another error, if [Refresher.FindRefresh] panicked. The stack is logged.

@@ -51,7 +51,8 @@ func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
 
 // RevokeToken ends a token as [Service.Revoke] does. The token comes from
 // [Service.Tokens], [FromContext] or an [IssuedToken]. If a refresh replaced it
-// since ([Options.Refresh]), the sign-in ends nevertheless. RevokeToken returns
+// since ([Options.Refresh]), the sign-in ends nevertheless. If several did, it ends
+// only for a token of [Service.Tokens] or an [IssuedToken]. RevokeToken returns
 // [ErrInvalidToken] for the token of a request that [Options.Fallback]
 // authenticated: the Service cannot end it.
 func (s *Service) RevokeToken(ctx context.Context, t Token) error {

@@ -106,7 +106,7 @@ type Options struct {
 	//
 	//   - It is called by Authenticate, before Upgrade. It is never called for an
 	//     unknown user, a wrong password or a disabled account, nor for a token
-	//     that was issued before.
+	//     that was issued before, or its refresh.
 	//   - It is not called again after the token was stored. If Check refuses
 	//     users by a column that can change, such as suspended accounts,
 	//     [Account.Stamp] must change with the column. Otherwise a sign-in that
