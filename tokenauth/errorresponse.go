@@ -181,13 +181,14 @@ type challenges struct {
 	basic         string // for a client that must authenticate
 }
 
-// newChallenges returns the values for a Service with these options.
-func newChallenges(o *Options) challenges {
-	realm, malformed, replaced := o.Realm, wire.BearerMalformed, wire.TokenReplaced
-	if o.Places != nil {
+// newChallenges returns the values for a Service, which has places if [Options.Places] is
+// set, and refreshes if [Options.Refresh] is set.
+func newChallenges(realm string, places, refreshes bool) challenges {
+	malformed, replaced := wire.BearerMalformed, wire.TokenReplaced
+	if places {
 		malformed = wire.TokenTwice
 	}
-	if o.Refresh != nil {
+	if refreshes {
 		replaced = wire.TokenSucceeded // a refresh is not a sign-in
 	}
 	return challenges{

@@ -89,7 +89,7 @@ func (s *Service) introspected(ctx context.Context, request *tokenForm) (t *Toke
 	case request.hint != "refresh_token":
 		return nil, false, ErrInvalidToken // it is not an access token
 	}
-	f, err := s.judge(ctx, p)
+	f, err := s.refresh.judge(ctx, p)
 	if err == nil && f.verdict != rotation.Current {
 		err = errUsed
 	}

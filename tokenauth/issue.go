@@ -151,7 +151,7 @@ func (s *Service) store(ctx context.Context, p Principal, at destination, after 
 	}
 	issued := IssuedToken{AccessToken: NewSecret(accessToken)}
 	if s.options.Refresh != nil {
-		issued.RefreshToken = s.beginRefresh(&t)
+		issued.RefreshToken = s.refresh.begin(&t)
 	}
 	if err := s.replace(ctx, t); err != nil {
 		return IssuedToken{}, unavailable("storing a token", err)

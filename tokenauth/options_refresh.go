@@ -114,20 +114,3 @@ func (o *RefreshOptions) parameters() []string {
 	}
 	return []string{"refresh_token"}
 }
-
-// check returns an error if the storage or the authenticator cannot refresh.
-func (o *RefreshOptions) check(s Storage, a Authenticator) error {
-	if o == nil {
-		return nil
-	}
-	if _, ok := s.(Refresher); !ok {
-		return fmt.Errorf("tokenauth: Options.Refresh needs a storage that is a Refresher, and %T is not one; the stores of gormstore, redisstore and memory are", s)
-	}
-	if a == nil {
-		return nil // the Service only issues and validates
-	}
-	if _, ok := a.(Reloader); !ok {
-		return fmt.Errorf("tokenauth: Options.Refresh needs an Authenticator that is a Reloader, and %T is not one; those of packages password and gormstore are", a)
-	}
-	return nil
-}

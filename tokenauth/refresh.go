@@ -2,34 +2,15 @@ package tokenauth
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
-	"net/netip"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
-	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/rotation"
-	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
-	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
-
-// A Refresh is what a storage keeps of a refresh token, in the slot of its access
-// token.
-type Refresh struct {
-	// ExpiresAt is when the refresh token expires, in UTC and whole seconds.
-	ExpiresAt time.Time
-	// SignedInAt is the time of the sign-in, in UTC and whole seconds.
-	// [Token.IssuedAt] is the time of the latest refresh. Only [Service.Tokens] and
-	// an [IssuedToken] have it; a storage does not keep it.
-	SignedInAt time.Time
-	// State is everything else, at most 512 bytes. It is opaque to a storage. No
-	// token can be computed from it.
-	State []byte `json:"-"`
-}
 
 // Refresh issues a new access token and a new refresh token in exchange for
 // [Credentials.RefreshToken]. Both tokens that the client had before are then no
@@ -74,12 +55,6 @@ func (s *Service) refreshAs(ctx context.Context, c Credentials, readings ...clie
 
 var errNoRefresh = errors.New("tokenauth.New got no Options.Refresh")
 
-// refreshTries is how often a refresh that another one overtook is tried again. A
-// refresh token is rotated once, and repeated a few times, so more is not needed.
-const refreshTries = 2 + rotation.MaxRepeats + rotation.MaxRecent
-
-var errOvertaken = errors.New("other refreshes of the same sign-in keep overtaking this one")
-
 // refreshSteps performs the steps of a refresh, in order.
 func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []clientCredentials, e *Event) (issued IssuedToken, err error) {
 	if s.refresh == nil {
@@ -97,7 +72,7 @@ func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []cl
 		return issued, errRefreshToken
 	}
 	for range refreshTries {
-		f, err := s.judge(ctx, p)
+		f, err := s.refresh.judge(ctx, p)
 		if err != nil {
 			return issued, err
 		}
@@ -126,182 +101,6 @@ func (s *Service) refreshSteps(ctx context.Context, c Credentials, readings []cl
 	return issued, unavailable("refreshing", errOvertaken)
 }
 
-// A presentedRefresh is a refresh token that a client sent.
-type presentedRefresh struct {
-	accesstoken.Refresh
-	text           string
-	digest, family Digest
-	slot           Slot
-}
-
-// A refresher has what only refreshing needs.
-type refresher struct {
-	options *RefreshOptions
-	storage Refresher
-	lookups *lookups
-	key     []byte
-	process [4]byte
-}
-
-func newRefresher(r Refresher, s *Service) *refresher {
-	f := &refresher{
-		options: s.options.Refresh,
-		storage: r,
-		lookups: newRefreshLookups(r, &s.timeout, s.securityLog),
-		key:     []byte(s.options.Refresh.Key.Reveal()),
-	}
-	rand.Read(f.process[:]) // never returns an error
-	return f
-}
-
-// familyDomain is part of the stored format, so it must never change.
-const familyDomain = "tokenauth/v1/family\x00"
-
-func familyDigest(family []byte) Digest {
-	return sha256.Sum256(append([]byte(familyDomain), family...))
-}
-
-// parse reports whether the string has the form of a refresh token. The refresher may be nil.
-func (f *refresher) parse(text string) (p presentedRefresh, ok bool) {
-	if f == nil {
-		return p, false
-	}
-	if p.Refresh, p.digest, ok = accesstoken.ParseRefresh(f.options.Prefix, text); !ok {
-		return p, false
-	}
-	p.text, p.slot, p.family = text, slotFrom(p.Slot), familyDigest(p.Family[:])
-	return p, true
-}
-
-func (f *refresher) reader(now time.Time) rotation.Reader {
-	return rotation.Reader{Now: now, Grace: f.options.Grace, Process: f.process}
-}
-
-// source returns a keyed hash of the network of a client's address. Without the key, all
-// networks could be tried.
-func (f *refresher) source(addr netip.Addr) (hash [8]byte) {
-	network, _ := source.Networks(addr)
-	mac := hmac.New(sha256.New, f.key)
-	mac.Write([]byte("tokenauth/v1/source\x00" + network.String()))
-	copy(hash[:], mac.Sum(nil))
-	return hash
-}
-
-// findSignIn returns the token in the slot. With [Options.Refresh], it also has its
-// Refresh.
-func (s *Service) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
-	if s.refresh == nil {
-		return s.lookups.find(ctx, slot)
-	}
-	return s.refresh.lookups.find(ctx, slot)
-}
-
-// refreshState returns the state of the token's refresh token, or nil if it has none that
-// counts: a sign-in without refresh tokens may have left an earlier one.
-func (t *Token) refreshState() *rotation.State {
-	if t.Refresh == nil {
-		return nil
-	}
-	state, err := rotation.Decode(t.Refresh.State)
-	if err != nil || !equal((*Digest)(&state.Access), &t.Digest) {
-		return nil
-	}
-	return state
-}
-
-// continues reports whether t is the earlier token, or belongs to the same sign-in:
-// refreshes replaced the earlier token by t. If the earlier token was read without its
-// Refresh, only the latest refresh is found.
-func (t *Token) continues(earlier *Token) bool {
-	if t.Slot != earlier.Slot || equal(&t.Digest, &earlier.Digest) {
-		return t.Slot == earlier.Slot
-	}
-	state := t.refreshState()
-	if state == nil || len(state.Recent) == 0 {
-		return false
-	}
-	before := earlier.refreshState()
-	if before == nil {
-		return equal(&t.Replaced, &earlier.Digest)
-	}
-	return before.Family == state.Family
-}
-
-// setSignedIn sets the SignedInAt of t.Refresh, and removes a Refresh that does not
-// count.
-func (t *Token) setSignedIn() {
-	if state := t.refreshState(); state == nil {
-		t.Refresh = nil
-	} else {
-		t.Refresh.SignedInAt = time.Unix(state.SignedIn, 0).UTC()
-	}
-}
-
-// beginRefresh gives a new token a refresh token, and returns it.
-func (s *Service) beginRefresh(t *Token) Secret {
-	r := accesstoken.NewFamily(t.Slot.bytes())
-	refreshToken, digest := r.Make(s.refresh.options.Prefix)
-	state := rotation.State{Access: t.Digest, Current: digest, Family: familyDigest(r.Family[:]), SignedIn: t.IssuedAt.Unix()}
-	s.setRefresh(t, &state)
-	return NewSecret(refreshToken)
-}
-
-// setRefresh sets t.Refresh, and limits the lifetimes of both tokens. The refresh token
-// never expires before the access token. So once it has expired, its sign-in is over.
-func (s *Service) setRefresh(t *Token, state *rotation.State) {
-	signedIn := time.Unix(state.SignedIn, 0).UTC()
-	end := signedIn.Add(s.refresh.options.MaxLifetime)
-	expires := t.IssuedAt.Truncate(time.Second).Add(s.refresh.options.Lifetime)
-	if t.ExpiresAt.After(expires) {
-		expires = t.ExpiresAt
-	}
-	if expires.After(end) {
-		expires = end
-	}
-	if t.ExpiresAt.After(end) {
-		t.ExpiresAt = end
-	}
-	t.Refresh = &Refresh{ExpiresAt: expires, SignedInAt: signedIn, State: state.Encode()}
-}
-
-// A foundRefresh is the token in the slot of a presented refresh token, and the verdict
-// about the refresh token.
-type foundRefresh struct {
-	token   *Token
-	state   *rotation.State
-	verdict rotation.Verdict
-	index   int // of the rotation that a repetition repeats
-}
-
-// judge finds the sign-in of a presented refresh token. It returns errRefreshToken if
-// the token belongs to no sign-in, or if its sign-in is over.
-func (s *Service) judge(ctx context.Context, p presentedRefresh) (f foundRefresh, err error) {
-	f.token, err = s.refresh.lookups.find(ctx, p.slot)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return f, errRefreshToken
-	case errors.Is(err, ErrCorrupt):
-		s.securityLog.corrupt(ctx, err)
-		return f, errRefreshToken
-	case err == errPanic:
-		return f, err
-	case err != nil:
-		return f, unavailable("finding a refresh token", err)
-	}
-	now := s.options.Now()
-	if f.state = f.token.refreshState(); f.state == nil {
-		return f, errRefreshToken
-	}
-	f.verdict, f.index = f.state.Judge((*[32]byte)(&p.digest), (*[32]byte)(&p.family), p.Number, s.refresh.reader(now))
-	switch {
-	case f.verdict == rotation.Foreign:
-		return f, errRefreshToken
-	case now.Unix() >= f.token.Refresh.ExpiresAt.Unix():
-		return f, errRefreshExpired
-	}
-	return f, nil
-}
-
 // rotate replaces the pair of tokens. It reports false if another refresh did so first,
 // or if the user was changed meanwhile.
 func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p presentedRefresh, f foundRefresh) (issued IssuedToken, done bool, err error) {
@@ -321,7 +120,7 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	now := s.options.Now().UTC()
 	r := rotation.Rotation{Used: [16]byte(p.digest[:16]), At: now.UnixMilli(), Process: s.refresh.process, Source: s.refresh.source(c.RemoteAddr)}
 	rand.Read(r.Salt[:]) // never returns an error
-	access, next := s.derive(p, r.Salt)
+	access, next := s.refresh.derive(p, r.Salt)
 	t := Token{
 		Slot:       was.Slot,
 		Digest:     sha256.Sum256([]byte(access)),
@@ -334,7 +133,7 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 		ExpiresAt:  now.Truncate(time.Second).Add(lifetime),
 	}
 	t.Principal.Row = nil
-	s.setRefresh(&t, f.state.Next(r, t.Digest, next.digest, s.refresh.reader(now)))
+	s.refresh.set(&t, f.state.Next(r, t.Digest, next.digest, s.refresh.reader(now)))
 	if done, err = s.storeRefresh(ctx, was, &t); !done {
 		return issued, false, err
 	}
@@ -385,7 +184,7 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, client *Client, p 
 	var access string
 	next := p
 	for i := range f.state.Recent[f.index:] {
-		access, next = s.derive(next, f.state.Recent[f.index+i].Salt)
+		access, next = s.refresh.derive(next, f.state.Recent[f.index+i].Salt)
 	}
 	if digest := Digest(sha256.Sum256([]byte(access))); !equal(&digest, &f.token.Digest) || !equal(&next.digest, (*Digest)(&f.state.Current)) {
 		s.securityLog.otherKey(ctx, f.token)
@@ -412,16 +211,6 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, client *Client, p 
 	return issued, true, nil
 }
 
-// derive returns the access token and the refresh token that replace a refresh token.
-func (s *Service) derive(p presentedRefresh, salt [16]byte) (access string, next presentedRefresh) {
-	accessSecret, refreshSecret := rotation.Derive(s.refresh.key, p.text, salt)
-	access, _ = accesstoken.Make(s.options.Prefix, p.Slot, accessSecret)
-	next = p
-	next.Refresh = p.Refresh.Next(refreshSecret)
-	next.text, next.digest = next.Make(s.refresh.options.Prefix)
-	return access, next
-}
-
 func (s *Service) storeRefresh(ctx context.Context, was, t *Token) (stored bool, err error) {
 	call, cancel, err := s.timeout.Call(ctx)
 	if err != nil {
@@ -435,45 +224,6 @@ func (s *Service) storeRefresh(ctx context.Context, was, t *Token) (stored bool,
 		return false, unavailable("refreshing a token", err)
 	}
 	return stored, nil
-}
-
-// endSignIn ends the sign-in of a presented refresh token, and reports the event. It
-// returns false if a refresh replaced the tokens meanwhile.
-func (s *Service) endSignIn(ctx context.Context, p presentedRefresh, t *Token, e Event) (done bool, err error) {
-	began := time.Now()
-	further, cancel := deadline.Detach(ctx) // finish what has begun
-	defer cancel()
-	e.setToken(t)
-	if err = s.revoke(further, t.Slot, t.Digest); err == nil {
-		_, err = s.judge(further, p)
-		if done = errors.Is(err, errRefreshToken); done {
-			err = nil
-		} else if err == nil {
-			return false, nil
-		}
-	}
-	s.observeRevoked(ctx, e, began, err)
-	return done, err
-}
-
-// revokeRefresh ends the sign-in of a refresh token, which may have been used before. If
-// the client is not nil, the token must be the client's.
-func (s *Service) revokeRefresh(ctx context.Context, p presentedRefresh, client *Client, e Event) error {
-	for range refreshTries {
-		f, err := s.judge(ctx, p)
-		switch {
-		case errors.Is(err, errRefreshToken):
-			return nil // it cannot be valid
-		case err != nil:
-			return err
-		case client != nil && f.token.ClientID != client.ID:
-			return unauthorizedClient(wire.TokenOfAnotherClient)
-		}
-		if done, err := s.endSignIn(ctx, p, f.token, e); done || err != nil {
-			return err
-		}
-	}
-	return unavailable("revoking a refresh token", errOvertaken)
 }
 
 // reload returns the user's current principal.

@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -76,7 +77,7 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		storage:       s,
 		authenticator: a,
 		options:       options,
-		challenges:    newChallenges(&options),
+		challenges:    newChallenges(options.Realm, options.Places != nil, options.Refresh != nil),
 		places:        places,
 		timeout:       deadline.Timeout{Duration: options.Timeout},
 		created:       time.Now(),
@@ -98,11 +99,11 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if err := options.Devices.check(s); err != nil {
 		return nil, err
 	}
-	if err := options.Refresh.check(s, a); err != nil {
+	if err := checkRefresh(options.Refresh, s, a); err != nil {
 		return nil, err
 	}
 	if options.Refresh != nil {
-		service.refresh = newRefresher(s.(Refresher), service)
+		service.refresh = newRefresher(s.(Refresher), &service.options, &service.timeout, service.securityLog)
 	}
 	if service.uses, err = newUseLog(s, &service.options, &service.timeout, service.allChanged); err != nil {
 		return nil, err
@@ -263,4 +264,30 @@ func (s *Service) allChanged() {
 		s.cache.flush()
 	}
 	s.streams.allChanged()
+}
+
+// findSignIn returns the token in the slot. With [Options.Refresh], it also has its
+// Refresh.
+func (s *Service) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
+	if s.refresh == nil {
+		return s.lookups.find(ctx, slot)
+	}
+	return s.refresh.lookups.find(ctx, slot)
+}
+
+// checkRefresh returns an error if the storage or the authenticator cannot refresh.
+func checkRefresh(o *RefreshOptions, s Storage, a Authenticator) error {
+	if o == nil {
+		return nil
+	}
+	if _, ok := s.(Refresher); !ok {
+		return fmt.Errorf("tokenauth: Options.Refresh needs a storage that is a Refresher, and %T is not one; the stores of gormstore, redisstore and memory are", s)
+	}
+	if a == nil {
+		return nil // the Service only issues and validates
+	}
+	if _, ok := a.(Reloader); !ok {
+		return fmt.Errorf("tokenauth: Options.Refresh needs an Authenticator that is a Reloader, and %T is not one; those of packages password and gormstore are", a)
+	}
+	return nil
 }
