@@ -31,6 +31,7 @@ import (
 type config struct {
 	addr, store, origin string
 	cache, unthrottled  bool
+	now                 func() time.Time // only tests set it
 }
 
 func main() {

@@ -4,13 +4,20 @@ import (
 	"net/http"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
+// frozen is a clock for tests that must not take longer than the grace.
+func frozen() func() time.Time {
+	now := time.Now()
+	return func() time.Time { return now }
+}
+
 func TestRefreshOfAnApp(t *testing.T) {
 	onEach(t, append(databases, "memory", "redis"), func(t *testing.T, storeURL string) {
-		s := startSite(t, config{store: storeURL})
+		s := startSite(t, config{store: storeURL, now: frozen()})
 		body := s.client(t).want(200, "POST", "/Token", credentials("username", trialPassword, "phone"))
 		if !regexp.MustCompile(`"expires_in":(900|8\d\d),"refresh_token":"trt_[\w-]+",`).MatchString(body) {
 			t.Errorf("POST /Token: got %s", body)
@@ -39,7 +46,7 @@ func TestRefreshOfAnApp(t *testing.T) {
 
 func TestRefreshOfABrowser(t *testing.T) {
 	onEach(t, append(databases, "memory", "redis"), func(t *testing.T, storeURL string) {
-		s := startSite(t, config{store: storeURL})
+		s := startSite(t, config{store: storeURL, now: frozen()})
 		browser := s.client(t).signInWithCookie("username", "browser")
 		if age, stays := browser.cookies[0].MaxAge, browser.cookies[1].MaxAge; age != 15*60 || stays != 30*24*60*60 {
 			t.Errorf("the cookies have the ages %d s and %d s", age, stays)
@@ -88,7 +95,7 @@ func TestRefreshOfABrowser(t *testing.T) {
 // A browser with a few tabs whose requests get 401 at the same time.
 func TestConcurrentRefreshesSetTheSameCookies(t *testing.T) {
 	onEach(t, databases, func(t *testing.T, storeURL string) {
-		s := startSite(t, config{store: storeURL})
+		s := startSite(t, config{store: storeURL, now: frozen()})
 		browser := s.client(t).signInWithCookie("username", "browser")
 		responses := make([]*http.Response, 4)
 		var wg sync.WaitGroup
@@ -111,16 +118,18 @@ func TestConcurrentRefreshesSetTheSameCookies(t *testing.T) {
 // After the grace, a refresh token that was used before proves that there is a copy.
 func TestReuseEndsTheDevice(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, config{store: "memory:"})
+	var later atomic.Int64 // a time.Duration
+	began := time.Now()
+	s := startSite(t, config{store: "memory:", now: func() time.Time { return began.Add(time.Duration(later.Load())) }})
 	phone, laptop := s.client(t).signIn("username", "phone"), s.client(t).signIn("username", "laptop")
 	again := phone.refreshed()
-	for deadline := time.Now().Add(wait); time.Now().Before(deadline); time.Sleep(time.Second) {
-		response, _ := again.send("GET", "/api/me", nil)
-		if response.StatusCode == 401 {
-			break
-		}
-		phone.send("POST", "/Token", phone.refreshing()) // three times with the same answer, then refused
+	for range 3 {
+		phone.refreshed()
 	}
+	phone.refusesRefresh() // was repeated often enough
+	again.want(200, "GET", "/api/me", nil)
+	later.Store(int64(11 * time.Second))
+	phone.refusesRefresh()
 	again.want(401, "GET", "/api/me", nil)
 	again.refusesRefresh()
 	laptop.refreshed().want(200, "GET", "/api/me", nil)
@@ -185,7 +194,8 @@ func TestDisabledUserCannotRefresh(t *testing.T) {
 // them, so another one refuses to repeat a refresh, and ends nothing.
 func TestRefreshAtTwoProcesses(t *testing.T) {
 	onEach(t, append(databases, "redis"), func(t *testing.T, storeURL string) {
-		one, two := startSite(t, config{store: storeURL}), startSite(t, config{store: storeURL})
+		now := frozen()
+		one, two := startSite(t, config{store: storeURL, now: now}), startSite(t, config{store: storeURL, now: now})
 		for _, client := range []*client{one.client(t).signIn("username", "phone"), one.client(t).signInWithCookie("username", "laptop")} {
 			used := client.at(two)
 			client = used.refreshed().at(one)

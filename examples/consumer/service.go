@@ -44,6 +44,7 @@ func newService(store *store, c config) (*service, error) {
 		Places:     []place.Place{place.Scheme("Bearer"), session},        // apps, and the page
 		Throttle:   tokenauth.ThrottleOptions{InsecureOff: c.unthrottled}, // only for load tests
 	}
+	options.Now = c.now // nil means the system clock
 	if c.cache {
 		options.Cache = &tokenauth.CacheOptions{}
 	}
