@@ -84,7 +84,7 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 	case err != nil:
 		return unavailable("finding a token to revoke", err)
 	}
-	return s.RevokeToken(ctx, *t)
+	return s.follow(ctx, t, func(t *Token) error { return s.RevokeToken(ctx, *t) })
 }
 
 // boundDevices ends the user's valid tokens at the client beyond
@@ -120,7 +120,7 @@ func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.
 	for i := s.options.Devices.Max; i < len(live); i++ {
 		t := &live[i]
 		began := time.Now()
-		err := s.revoke(ctx, t.Slot, t.Digest)
+		err := s.follow(ctx, t, func(t *Token) error { return s.revoke(ctx, t.Slot, t.Digest) })
 		e := Event{Reason: event.ReasonDevices}
 		e.setToken(t)
 		s.observeRevoked(ctx, e, began, err)

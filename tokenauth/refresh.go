@@ -455,6 +455,28 @@ func (s *Service) revokeRefresh(ctx context.Context, p presentedRefresh, client 
 	return unavailable("revoking a refresh token", errOvertaken)
 }
 
+// follow calls end for a token, and then for each token by which a concurrent refresh
+// replaced it before it ended. Otherwise that refresh would keep the sign-in. The token
+// has its Refresh.
+func (s *Service) follow(ctx context.Context, t *Token, end func(*Token) error) error {
+	for range refreshTries {
+		if err := end(t); err != nil || s.refresh == nil || t.refreshState() == nil {
+			return err
+		}
+		now, err := s.refresh.lookups.find(ctx, t.Slot)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && !now.continues(t):
+			return nil
+		case err == errPanic:
+			return err
+		case err != nil:
+			return unavailable("finding a token to revoke", err)
+		}
+		t = now
+	}
+	return unavailable("revoking a sign-in", errOvertaken)
+}
+
 // reload returns the user's current principal.
 func (s *Service) reload(ctx context.Context, p Principal) (user Principal, err error) {
 	call, cancel, err := s.timeout.Call(ctx)

@@ -254,6 +254,57 @@ func TestRevokingAUsedRefreshTokenEndsItsSignIn(t *testing.T) {
 	refusesRefresh(t, auth, current.RefreshToken, current, false)
 }
 
+// A refresh between the look-up of a token and its end must not keep the sign-in.
+func TestSignInEndsAlthoughItIsRefreshedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		max  int // of devices
+		end  func(context.Context, *tokenauth.Service, tokenauth.IssuedToken) error
+	}{
+		{"RevokeDevice", 10, func(ctx context.Context, auth *tokenauth.Service, device tokenauth.IssuedToken) error {
+			return auth.RevokeDevice(ctx, "17", device.Token.SlotID())
+		}},
+		{"RevokeUser with a token to keep", 10, func(ctx context.Context, auth *tokenauth.Service, _ tokenauth.IssuedToken) error {
+			keep, err := auth.Issue(ctx, alice(), nil)
+			if err != nil {
+				return err
+			}
+			return auth.RevokeUser(ctx, "17", keep.Token)
+		}},
+		{"the bound on devices", 1, func(ctx context.Context, auth *tokenauth.Service, _ tokenauth.IssuedToken) error {
+			_, err := auth.Issue(ctx, alice(), &tokenauth.IssueOptions{Device: "tablet"})
+			return err
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			store := new(scripted)
+			findWithoutRefresh(store)
+			o := refreshOptions()
+			o.Devices = &tokenauth.DeviceOptions{Max: test.max}
+			auth := refreshing(t, store, o)
+			other := refreshing(t, &store.Store, o)
+			current, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{Device: "phone"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			device, refreshes := current, 0
+			store.before = func(_ context.Context, method string) error {
+				if method == "Revoke" && refreshes < 2 {
+					refreshes++
+					current = mustRefresh(t, other, current.RefreshToken)
+				}
+				return nil
+			}
+			if err := test.end(t.Context(), auth, device); err != nil || refreshes != 2 {
+				t.Fatalf("error %v after %d refreshes, want none after 2", err, refreshes)
+			}
+			refusesRefresh(t, auth, current.RefreshToken, current, false)
+		})
+	}
+}
+
 func TestRefreshLooksTheUserUpAgain(t *testing.T) {
 	t.Parallel()
 	users := new(reloading)

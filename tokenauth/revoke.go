@@ -116,7 +116,7 @@ func (s *Service) revokeOthers(ctx context.Context, userID string, except []Toke
 		if slices.ContainsFunc(except, func(e Token) bool { return t.continues(&e) }) {
 			continue
 		}
-		if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
+		if err := s.follow(ctx, t, func(t *Token) error { return s.revoke(ctx, t.Slot, t.Digest) }); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // Batches runs the trial "batches". Services without a cache look tokens up in
 // batches. Many concurrent histories use the same replicas, so that look-ups wait and
 // share statements. Each history must be linearizable. Every other generation of
-// replicas has faults. The trial fails if no statement had two slots or more.
+// replicas has faults, and half of both kinds have refresh tokens. The trial fails if no statement had two slots or more.
 func Batches(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	var sizes batchSizes
@@ -38,11 +38,18 @@ func Batches(tb testing.TB, e *trial.Env) {
 			rate = 0.02
 		}
 		s := newSetting(e, &o, rate)
+		if generation/2%2 == 0 {
+			s.refreshes(rng, generation/4*2+generation%2, atOnce)
+		}
 		s.answers = true // a Service returns an error if it gets another slot's token
 		for i := range trial.Replicas {
 			faulty := &batchedChaos{newChaos(handles[i], rate, rng.Uint64()), handles[i].(tokenauth.BatchFinder)}
 			storage := e.Planted(faulty, rng.Uint64()) // the plant is outside, and so sees the faults
-			s.add(tb, &measured{storage, storage.(tokenauth.BatchFinder), &sizes}, nil)
+			refresher, ok := storage.(tokenauth.Refresher)
+			if !ok { // the plants of this trial do not refresh
+				refresher = faulty
+			}
+			s.add(tb, &measured{storage, refresher, storage.(tokenauth.BatchFinder), &sizes}, nil)
 		}
 		each(atOnce, func(worker int) {
 			for i := uint64(worker); i < perGeneration; i += atOnce {
@@ -56,7 +63,7 @@ func Batches(tb testing.TB, e *trial.Env) {
 			}
 		})
 	}
-	section := o.section(e, "Histories in batches", "Services without a cache look tokens up in batches, for many concurrent histories. Each history must be linearizable.", halfFaulty, before)
+	section := o.section(e, "Histories in batches", "Services without a cache look tokens up in batches, for many concurrent histories. Each history must be linearizable.", halfRefresh, before)
 	section.Note("%s", &sizes)
 	e.Report.Add(section)
 	if sizes.batches.Load() == 0 && tb.Context().Err() == nil {
@@ -71,14 +78,18 @@ func batchFinder(s tokenauth.Storage, name string) tokenauth.Storage {
 		return s
 	}
 	if name == "memory" {
-		return &findsEach{s}
+		refresher, _ := s.(tokenauth.Refresher)
+		return &findsEach{s, refresher}
 	}
 	return nil
 }
 
 // A findsEach is a [tokenauth.BatchFinder] that calls Find for each slot. It takes
 // about as long as a database server.
-type findsEach struct{ tokenauth.Storage }
+type findsEach struct {
+	tokenauth.Storage
+	tokenauth.Refresher
+}
 
 // FindBatch implements [tokenauth.BatchFinder].
 func (f *findsEach) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
@@ -103,6 +114,7 @@ func (b *batchSizes) String() string {
 // A measured is a [tokenauth.BatchFinder] that counts its calls.
 type measured struct {
 	tokenauth.Storage
+	tokenauth.Refresher
 	finder tokenauth.BatchFinder
 	sizes  *batchSizes
 }

@@ -77,6 +77,41 @@ func (c *chaos) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return c.befall(ctx, func() error { return c.Storage.RevokeUser(ctx, u) })
 }
 
+// FindRefresh implements [tokenauth.Refresher].
+func (c *chaos) FindRefresh(ctx context.Context, slots []tokenauth.Slot) (found []tokenauth.Found, err error) {
+	trouble := c.befall(ctx, func() error {
+		found, err = c.Storage.(tokenauth.Refresher).FindRefresh(ctx, slots)
+		return nil
+	})
+	if trouble != nil {
+		return nil, trouble
+	}
+	return found, err
+}
+
+// Refresh implements [tokenauth.Refresher]. At random, it reports that it stored nothing
+// although it did, as after a driver that sent the statement twice. See [againKey].
+func (c *chaos) Refresh(ctx context.Context, was, t tokenauth.Token) (stored bool, err error) {
+	trouble := c.befall(ctx, func() error {
+		stored, err = c.Storage.(tokenauth.Refresher).Refresh(ctx, was, t)
+		return err
+	})
+	if trouble != nil {
+		return false, trouble
+	}
+	c.mu.Lock()
+	twice := c.rng.Float64() < c.rate
+	c.mu.Unlock()
+	if again, ok := ctx.Value(againKey{}).(*int); stored && twice && ok {
+		*again++
+		stored = false
+	}
+	return stored, err
+}
+
+// againKey is the key of a context value: the [operation.again] of a call.
+type againKey struct{}
+
 // A batchedChaos is a chaos that is a [tokenauth.BatchFinder].
 type batchedChaos struct {
 	*chaos

@@ -25,6 +25,7 @@ const patience = 20 * time.Second
 // But a replica that refused or ended a token must not accept it again.
 func (h *history) check(operations []*operation, leeway time.Duration) (v verdict) {
 	v.broken = append(v.broken, h.broken...)
+	v.broken = append(v.broken, h.prepareRefreshes(operations)...)
 	v.broken = append(v.broken, rejectedForNothing(operations)...)
 	if leeway > 0 {
 		v.broken = append(v.broken, revived(operations)...)
@@ -66,6 +67,9 @@ func (h *history) slots() (slots []slot) {
 //   - a sign-in that may have ended a token of the slot beyond the bound, or may have
 //     stored two tokens, one after the other
 //   - a RevokeDevice, because two of them may find the same token
+//   - a refused refresh that may have stored a pair before, which others got by a
+//     repetition: its user was changed meanwhile, or it heard that nothing was stored and
+//     judged its refresh token again, after the grace
 func (h *history) historyOf(operations []*operation, endings map[*operation]endings, s slot, leeway int64) (part []porcupine.Operation) {
 	add := func(o operation) { // a part of an operation
 		p := o.forChecker(leeway)
@@ -81,6 +85,9 @@ func (h *history) historyOf(operations []*operation, endings map[*operation]endi
 		case o.slot != s:
 		case o.kind == op.RevokeDevice && o.outcome == done:
 			piece.found = true
+			add(piece)
+		case o.kind == op.Refresh && o.outcome == refused && o.mayStore():
+			piece.first = true
 			add(piece)
 		case piece.ending[unreceived]: // a sign-in that may have stored two tokens
 			piece.ending = map[int]bool{unreceived: true}
@@ -184,11 +191,22 @@ func revived(operations []*operation) (broken []string) {
 // replica, or nil. It began after the token was issued, and was done before the
 // validation.
 func endedHere(operations []*operation, o *operation) *operation {
-	i := slices.IndexFunc(operations, func(issue *operation) bool { return issue.kind == op.SignIn && issue.token == o.token })
+	issue := issueOf(operations, o.token)
 	for _, c := range operations {
-		if c.replica == o.replica && c.call > operations[i].answer && c.answer < o.call && c.ends(operations[i]) {
+		if c.replica == o.replica && c.call > issue.answer && c.answer < o.call && c.ends(issue) {
 			return c
 		}
 	}
 	return nil
+}
+
+// issueOf returns the first sign-in or refresh that returned the token.
+func issueOf(operations []*operation, token int) (first *operation) {
+	for _, o := range operations {
+		issued := (o.kind == op.SignIn || o.kind == op.Refresh) && o.outcome == done && o.token == token
+		if issued && (first == nil || o.answer < first.answer) {
+			first = o
+		}
+	}
+	return first
 }

@@ -71,7 +71,7 @@ func (h *history) revokeOthers(ctx context.Context, rng *rand.Rand, o *operation
 	if !ok {
 		return
 	}
-	o.slot.client, o.slot.device = all, all
+	o.slot.client, o.slot.device, o.signIn = all, all, t.signIn
 	except := []tokenauth.Token{t.stored}
 	if h.endsKept {
 		except = nil
@@ -245,19 +245,20 @@ type endings map[slot]map[int]bool
 // sign-in, there must have been h.max newer tokens of the user at the client. Tokens of
 // failed sign-ins may be among those that end.
 //
+// A sign-in that is refreshed while it ends is followed: so the later tokens of its
+// refreshes end, too, however new they are.
+//
 // It returns more than that only where the history does not tell when a token ended.
 func (h *history) endings(operations []*operation) map[*operation]endings {
-	var signIns []*issue
-	for _, o := range operations {
-		if o.kind == op.SignIn && (o.outcome != refused || o.late) {
-			signIns = append(signIns, &issue{o, goneAt(operations, o)})
-		}
-	}
 	all := make(map[*operation]endings)
 	if h.max == 0 {
 		return all
 	}
-	for _, signIn := range signIns {
+	issues := issuesOf(operations)
+	for _, signIn := range issues {
+		if signIn.kind != op.SignIn {
+			continue
+		}
 		ends := make(endings)
 		add := func(s slot, token int) {
 			if ends[s] == nil {
@@ -265,35 +266,87 @@ func (h *history) endings(operations []*operation) map[*operation]endings {
 			}
 			ends[s][token] = true
 		}
-		for _, old := range signIns {
+		for _, old := range issues {
 			switch {
 			case !sameClient(old.slot, signIn.slot) || old.call > signIn.answer:
 			case old.outcome != done:
 				add(old.slot, unreceived)
-			case h.newerThan(old, signIn, signIns) >= h.max:
+			case h.newerThan(old, signIn, issues) >= h.max:
 				add(old.slot, old.token)
 			}
 		}
-		if first := h.firstOf(signIn); h.newerThan(first, signIn, signIns) >= h.max {
+		if first := h.firstOf(signIn); h.newerThan(first, signIn, issues) >= h.max {
 			add(signIn.slot, unreceived)
+		}
+		for _, later := range issues {
+			if later.kind == op.Refresh && later.outcome == done && later.call <= signIn.answer && h.hasOf(ends[later.slot], later.signIn) {
+				add(later.slot, later.token)
+			}
 		}
 		all[signIn.operation] = ends
 	}
 	return all
 }
 
-// An issue is a sign-in that may have stored a token. Gone is when it is certain that
-// the token has ended.
+// hasOf reports whether one of the tokens belongs to the sign-in.
+func (h *history) hasOf(tokens map[int]bool, signIn int) bool {
+	for n := range tokens {
+		if n > 0 && h.tokens[n-1].signIn == signIn {
+			return true
+		}
+	}
+	return false
+}
+
+// An issue is a sign-in or a refresh that may have stored a token. Gone is when it is
+// certain that the token has ended.
 type issue struct {
 	*operation
 	gone int64
 }
 
+// issuesOf returns the issues of a history. The issue of a refresh is a copy. It begins
+// with the first refresh that may have stored the token, and ends with the first that
+// returned it.
+func issuesOf(operations []*operation) (issues []*issue) {
+	began := make(map[int]int64) // the first refresh with the refresh token of each pair
+	for _, o := range operations {
+		if o.kind != op.Refresh {
+			continue
+		}
+		if first, ok := began[o.presented]; !ok || o.call < first {
+			began[o.presented] = o.call
+		}
+	}
+	seen := make(map[int]bool)
+	for _, o := range operations {
+		switch {
+		case !o.mayStore():
+		case o.kind == op.SignIn:
+			issues = append(issues, &issue{o, goneAt(operations, o)})
+		case o.kind != op.Refresh:
+		case o.outcome == done && !seen[o.token]:
+			seen[o.token] = true
+			first := *issueOf(operations, o.token)
+			gone := goneAt(operations, &first)
+			for _, other := range operations {
+				if other.kind == op.Refresh && other.replaces == first.token {
+					first.call = min(first.call, began[other.presented])
+				}
+			}
+			issues = append(issues, &issue{&first, gone})
+		case o.outcome != done && o.replaces == unreceived:
+			issues = append(issues, &issue{o, never})
+		}
+	}
+	return issues
+}
+
 // newerThan returns how many other slots may hold newer tokens than the old one during
 // the sign-in.
-func (h *history) newerThan(old, signIn *issue, signIns []*issue) int {
+func (h *history) newerThan(old, signIn *issue, issues []*issue) int {
 	newer := make(map[slot]bool)
-	for _, i := range signIns {
+	for _, i := range issues {
 		if i.slot != old.slot && sameClient(i.slot, old.slot) && i.call <= signIn.answer && i.gone >= signIn.call && mayBeNewer(i.operation, old.operation) {
 			newer[i.slot] = true
 		}
@@ -306,7 +359,11 @@ func (h *history) newerThan(old, signIn *issue, signIns []*issue) int {
 func (h *history) firstOf(signIn *issue) *issue {
 	first := *signIn.operation
 	first.outcome = done
-	first.stored = tokenauth.Token{IssuedAt: h.began.Add(time.Duration(first.call)).Truncate(time.Millisecond)}
+	began := h.began.Add(time.Duration(first.call))
+	if h.refresh != nil {
+		began = time.Unix(0, first.from)
+	}
+	first.stored = tokenauth.Token{IssuedAt: began.Truncate(time.Millisecond)}
 	return &issue{&first, never}
 }
 
@@ -333,8 +390,8 @@ func goneAt(operations []*operation, signIn *operation) int64 {
 	return gone
 }
 
-// ends reports whether the token of an earlier sign-in is certain to be invalid after
-// the operation.
+// ends reports whether the token of an earlier sign-in or refresh is certain to be
+// invalid after the operation.
 func (o *operation) ends(signIn *operation) bool {
 	switch {
 	case o.kind == op.Validate:
@@ -344,6 +401,10 @@ func (o *operation) ends(signIn *operation) bool {
 	case o.kind == op.Revoke:
 		return o.token == signIn.token
 	case o.kind == op.RevokeOthers:
+		return o.token != signIn.token && (o.signIn == 0 || o.signIn != signIn.signIn)
+	case o.kind == op.RevokeRefresh:
+		return o.signIn == signIn.signIn
+	case o.kind == op.Refresh: // the token that it returned was the current one
 		return o.token != signIn.token
 	}
 	return o.kind == op.SignIn || o.kind == op.RevokeDevice || o.kind == op.RevokeUser || o.kind == op.RevokeClient

@@ -29,13 +29,15 @@ func FeedsFits(b *store.Backend) bool { return inject.HasFeed(b) }
 // Feeds runs the trial "feeds". While services with a cache run, it breaks and repairs
 // the path on which changes reach the caches. A cache may accept an ended token for as
 // long as the lease. After each fault the same services must serve from their caches
-// again.
+// again. In half of the histories, clients refresh.
 func Feeds(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before, lease := e.Histories.Load(), leaseOf(e)
 	target := inject.OpenFeed(tb, e.Backend, e.Plant != nil && e.Plant.OwnHeartbeat)
 	s := newSetting(e, &o, 1)
+	const atOnce = 5
 	rng := rand.New(rand.NewPCG(e.Seed, 1<<33))
+	s.refreshes(rng, e.Seed, atOnce/2)
 	for range trial.Replicas {
 		s.add(tb, e.Planted(target.Connect(tb, nil), rng.Uint64()), &tokenauth.CacheOptions{Lease: lease})
 	}
@@ -51,15 +53,14 @@ func Feeds(tb testing.TB, e *trial.Env) {
 	s.during = b.during
 	var breaking sync.WaitGroup
 	breaking.Go(func() { b.run(tb, rng) })
-	const atOnce = 5
 	each(atOnce, func(worker int) {
 		for n := uint64(worker); n < atOnce || !e.Over(); n += atOnce {
 			p := drawPlan(rand.New(rand.NewPCG(e.Seed, n)), fmt.Sprintf("feeds %d %d", e.Seed, n), 12*time.Millisecond)
-			p.recent = true
+			p.recent, p.plain = true, n%2 == 0
 			s.judge(tb, "feeds", n, p, lease+trial.Allowance)
 		}
 	})
 	breaking.Wait()
-	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("The caches have a lease of %v, and the path on which changes reach them is broken and repaired. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", lease, lease+trial.Allowance), "all of them with faults of the feed", before))
+	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("The caches have a lease of %v, and the path on which changes reach them is broken and repaired. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", lease, lease+trial.Allowance), "all of them with faults of the feed, and half of them with refreshes", before))
 	e.Report.Add(b.section())
 }

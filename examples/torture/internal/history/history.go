@@ -29,6 +29,11 @@ type plan struct {
 	calm bool
 	// recent makes a calm history prefer the latest tokens, too.
 	recent bool
+	// faithful makes few calls end a sign-in with refresh tokens, so that it is refreshed
+	// often.
+	faithful bool
+	// plain is whether clients never refresh, even if they have refresh tokens.
+	plain bool
 }
 
 // drawPlan draws a plan. Its history has 200 operations or more, not counting the
@@ -39,6 +44,7 @@ func drawPlan(rng *rand.Rand, name string, pause time.Duration) plan {
 	if p.calm = rng.IntN(2) == 0; p.calm {
 		p.pause *= 3
 	}
+	p.faithful = rng.IntN(2) == 0
 	return p
 }
 
@@ -46,7 +52,8 @@ func drawPlan(rng *rand.Rand, name string, pause time.Duration) plan {
 // at several replicas.
 type history struct {
 	plan
-	max       int // [tokenauth.DeviceOptions.Max], or 0 without devices
+	max       int         // [tokenauth.DeviceOptions.Max], or 0 without devices
+	refresh   *refreshing // nil without refresh tokens
 	replicas  []*tokenauth.Service
 	directory *host.Directory
 	endsKept  bool // see [plant.Plant.EndsKept]
@@ -59,9 +66,11 @@ type history struct {
 }
 
 type issuedToken struct {
-	text   string
-	stored tokenauth.Token
-	slot   slot
+	text    string
+	stored  tokenauth.Token
+	slot    slot
+	refresh string // the refresh token, or ""
+	signIn  int    // as in [operation]
 }
 
 // run makes the history and returns its operations in the order of their calls. A
@@ -113,14 +122,26 @@ var plainMix = []chance{
 // act makes a random call.
 func (h *history) act(ctx context.Context, rng *rand.Rand, worker int) {
 	o := &operation{worker: worker, replica: rng.IntN(len(h.replicas)), slot: slot{user: rng.IntN(h.users), client: rng.IntN(h.clients)}}
+	refreshes := h.refresh != nil && !h.plain
 	calls := plainMix
-	if h.max > 0 {
+	switch {
+	case h.max > 0:
 		o.slot.device = rng.IntN(len(deviceIDs))
 		calls = deviceMix
+		if refreshes {
+			calls = deviceRefreshMix
+		}
+	case refreshes && h.faithful:
+		calls = faithfulMix
+	case refreshes:
+		calls = refreshMix
+	}
+	if refreshes {
+		h.letTimePass(rng)
 	}
 	n := rng.IntN(100)
 	if h.calm && rng.IntN(5) > 0 && h.issued() > 2*h.users*h.clients {
-		n = 50 // a validation in both mixes
+		n = 50 // a validation in all mixes
 	}
 	i := slices.IndexFunc(calls, func(c chance) bool { return n < c.below })
 	calls[i].call(h, ctx, rng, o)
@@ -134,7 +155,14 @@ func (h *history) signIn(ctx context.Context, _ *rand.Rand, o *operation) {
 		})
 		if err == nil {
 			o.stored = issued.Token
-			o.token = h.keep(issuedToken{issued.AccessToken.Reveal(), issued.Token, o.slot})
+			refreshToken := issued.RefreshToken.Reveal()
+			o.token = h.keep(issuedToken{issued.AccessToken.Reveal(), issued.Token, o.slot, refreshToken, 0})
+			if refreshToken != "" {
+				o.signIn = o.token
+			}
+			if has := h.refresh != nil && o.replica != h.refresh.off; has != (refreshToken != "") {
+				h.violate("a sign-in of %v at replica %d returned a refresh token: %t, want %t", o.slot, o.replica, !has, has)
+			}
 		}
 		return err
 	})
@@ -188,9 +216,9 @@ func (h *history) changeUser(ctx context.Context, rng *rand.Rand, o *operation) 
 // do makes the call and records its outcome.
 func (h *history) do(o *operation, k op.Kind, call func(*tokenauth.Service) error) {
 	o.kind = k
-	o.call = int64(time.Since(h.began))
+	o.from, o.call = h.now(), int64(time.Since(h.began))
 	err := call(h.replicas[o.replica])
-	o.answer = int64(time.Since(h.began))
+	o.answer, o.to = int64(time.Since(h.began)), h.now()
 	switch {
 	case err == nil:
 		o.outcome = done
@@ -250,10 +278,13 @@ func (h *history) nth(n int, o *operation) issuedToken {
 	return t
 }
 
-// keep records an issued token and returns its number.
+// keep records the token of a sign-in, and returns its number.
 func (h *history) keep(t issuedToken) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if t.refresh != "" {
+		t.signIn = len(h.tokens) + 1
+	}
 	h.tokens = append(h.tokens, t)
 	return len(h.tokens)
 }
@@ -267,10 +298,10 @@ func (h *history) issued() int {
 // user returns the name of user n.
 func (h *history) user(n int) string { return fmt.Sprintf("%s user %d", h.name, n) }
 
-// markLate marks the refused sign-ins during which their user was changed.
+// markLate marks the refused sign-ins and refreshes during which their user was changed.
 func (h *history) markLate() {
 	for _, o := range h.operations {
-		o.late = o.kind == op.SignIn && o.outcome == refused && slices.ContainsFunc(h.operations, func(c *operation) bool {
+		o.late = (o.kind == op.SignIn || o.kind == op.Refresh) && o.outcome == refused && slices.ContainsFunc(h.operations, func(c *operation) bool {
 			return (c.kind == op.Disable || c.kind == op.Enable) && c.slot.user == o.slot.user && c.call <= o.answer && o.call <= c.answer
 		})
 	}

@@ -37,7 +37,7 @@ func TestHistoriesOfCorrectStorageAreLinearizable(t *testing.T) {
 // The trials must find each plant within 200 histories.
 func TestHistoriesFindEachPlant(t *testing.T) {
 	t.Parallel()
-	for _, p := range slices.Concat(plant.Shared, plant.Devices, BatchPlants) {
+	for _, p := range slices.Concat(plant.Shared, plant.Devices, plant.Refresh, BatchPlants) {
 		for _, trial := range []string{"strict", "batches", "bounded"} {
 			if !slices.Contains(p.Trials, trial) {
 				continue

@@ -10,16 +10,24 @@ import (
 
 // A register is the model's state of a slot. Token is the valid token, or 0 if there
 // is none, or unreceived. Disabled is whether the user is disabled.
+//
+// SignIn is the sign-in to which the token and its refresh token belong, as in
+// [operation], and used has the latest rotations of the sign-in, the latest first. A
+// register without a sign-in has no refresh token.
 type register struct {
 	token    int
 	disabled bool
+	signIn   int
+	used     [remembered]rotation
 }
 
-// unreceived stands for a token that a sign-in stored, and no client received.
+// unreceived stands for a token that a sign-in or a refresh stored, and no client
+// received.
 const unreceived = -1
 
 // model states the promise: a slot holds one token, the last one issued, until it is
-// revoked, or ended by a sign-in on another device ([history.endings]). It models one
+// revoked, or ended by a sign-in on another device ([history.endings]). A refresh token
+// ends with its token, and with its second use ([register.refreshed]). It models one
 // slot. A call for several slots may take effect at a different instant in each of them.
 var model = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{register{}} },
@@ -33,10 +41,19 @@ var model = (&porcupine.NondeterministicModel{
 	DescribeOperation: func(input, _ any) string { return input.(*operation).String() },
 	DescribeState: func(state any) string {
 		r := state.(register)
-		if r.disabled {
-			return fmt.Sprintf("token %d, disabled", r.token)
+		text := fmt.Sprintf("token %d", r.token)
+		if r.signIn != 0 {
+			text += fmt.Sprintf(" of sign-in %d", r.signIn)
 		}
-		return fmt.Sprintf("token %d", r.token)
+		for _, used := range r.used {
+			if used.pair != 0 {
+				text += fmt.Sprintf(", after %d", used.pair)
+			}
+		}
+		if r.disabled {
+			text += ", disabled"
+		}
+		return text
 	},
 }).ToModel()
 
@@ -59,7 +76,7 @@ func step(r register, o *operation) []register {
 		case r.disabled:
 			return nil
 		}
-		return []register{{token: o.token, disabled: r.disabled}}
+		return []register{{token: o.token, disabled: r.disabled, signIn: o.signIn}}
 	case op.Validate:
 		switch valid := r.token == o.token; {
 		case o.outcome == unknown, valid == (o.outcome == done):
@@ -77,8 +94,14 @@ func step(r register, o *operation) []register {
 			}
 			return []register{r}
 		}
+	case op.Refresh:
+		return r.refreshed(o)
+	case op.RevokeRefresh:
+		if r.signIn != o.signIn {
+			return []register{r}
+		}
 	case op.RevokeOthers:
-		if r.token == o.token {
+		if r.token == o.token || r.signIn != 0 && r.signIn == o.signIn {
 			return []register{r}
 		}
 	case op.List:
@@ -88,7 +111,8 @@ func step(r register, o *operation) []register {
 		return []register{r}
 	case op.RevokeUser, op.RevokeClient:
 	case op.Disable, op.Enable:
-		return []register{{token: r.token, disabled: o.kind == op.Disable}}
+		r.disabled = o.kind == op.Disable
+		return []register{r}
 	}
 	switch o.outcome {
 	case unknown:

@@ -34,10 +34,10 @@ type operation struct {
 
 	outcome      outcome
 	call, answer int64
-	// late is whether the user was changed during a refused sign-in. Then the sign-in
+	// late is whether the user was changed during a refused sign-in or refresh. Then it
 	// may have stored its token first.
 	late bool
-	// stored is the token of a sign-in that was done.
+	// stored is the token of a sign-in or a refresh that was done.
 	stored tokenauth.Token
 	// ending is set in a part of a sign-in: see [history.endings].
 	ending map[int]bool
@@ -46,6 +46,26 @@ type operation struct {
 	first bool
 	// found is set in a part of a RevokeDevice, which finds a token in the slot.
 	found bool
+
+	// presented is the number of the pair whose refresh token a Refresh or RevokeRefresh
+	// presented.
+	presented int
+	// signIn is the sign-in that the operation is about: the number of its first token,
+	// or 0 if it has no refresh token.
+	signIn int
+	// refresh says how the replicas of a Refresh refresh.
+	refresh *refreshing
+	// from and to are the times of call and answer by the clock of the replicas, in
+	// nanoseconds.
+	from, to int64
+	// again is how often a Refresh heard that nothing was stored, although it was.
+	again int
+	// replaces is the number of the pair that replaced the presented one, or unreceived.
+	replaces int
+	// spent is whether a Refresh may have been repeated too often.
+	spent bool
+	// changed is whether the user was changed between the sign-in and a Refresh.
+	changed bool
 }
 
 // A slot is a user at a client, on a device. Device 0 is the slot without a device. An
@@ -84,11 +104,20 @@ func (o *operation) String() string {
 	if o.found {
 		what = "a token is found: " + what
 	}
+	if o.presented != 0 {
+		what += fmt.Sprintf(" with the refresh token of %d", o.presented)
+	}
+	if o.again != 0 {
+		what += fmt.Sprintf(" (tried again %d times)", o.again)
+	}
 	if o.token != 0 {
 		what += fmt.Sprintf(" token %d", o.token)
 	}
 	return fmt.Sprintf("%s at replica %d: %v", what, o.replica, o.outcome)
 }
+
+// mayStore reports whether a sign-in or a refresh may have stored a token.
+func (o *operation) mayStore() bool { return o.outcome != refused || o.late || o.again > 0 }
 
 // never is later than all other times. A failed operation may take effect until then.
 const never = int64(1) << 62

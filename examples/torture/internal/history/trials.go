@@ -25,7 +25,8 @@ import (
 const lease = 100 * time.Millisecond
 
 // Strict runs the trial "strict", of services without a cache. Each history must be
-// linearizable. Every other history has faults, and half of both kinds have devices.
+// linearizable. Every other history has faults, half of both kinds have devices, and
+// half of all these kinds have refresh tokens.
 func Strict(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before := e.Histories.Load()
@@ -43,7 +44,10 @@ func Strict(tb testing.TB, e *trial.Env) {
 			}
 			s := newSetting(e, &o, rate)
 			if n/2%2 == 1 {
-				s.max = []int{2, 2, 3, 10}[n/4%4]
+				s.max = []int{2, 2, 3, 10}[n/8%4]
+			}
+			if n/4%2 == 1 {
+				s.refreshes(rng, n/8, 1)
 			}
 			for i := range trial.Replicas {
 				s.add(tb, newDeviceChaos(e.Planted(handles[i], p.seed), rate, rng.Uint64()), nil)
@@ -57,8 +61,8 @@ func Strict(tb testing.TB, e *trial.Env) {
 // Bounded runs the trial "bounded", of services with a cache. Many concurrent histories
 // use the same replicas, so that feeds and caches live longer than a history. A replica
 // may accept an ended token for as long as the lease, unless it refused or ended the
-// token itself. Every other generation of replicas has faults, and every other history
-// has devices.
+// token itself. Every other generation of replicas has faults, every other history has
+// devices, and half of both kinds have refresh tokens.
 func Bounded(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before := e.Histories.Load()
@@ -74,8 +78,17 @@ func Bounded(tb testing.TB, e *trial.Env) {
 			rate = 0.02
 		}
 		ctx, cancel := context.WithCancel(tb.Context())
-		settings := []*setting{newSetting(e, &o, rate), newSetting(e, &o, rate)}
-		settings[1].max = 2
+		var settings []*setting
+		for i := range uint64(2) {
+			s := newSetting(e, &o, rate)
+			if i == 1 {
+				s.max = 2
+			}
+			if (generation/2+i)%2 == 0 {
+				s.refreshes(rng, generation/4*2+generation%2, atOnce/2)
+			}
+			settings = append(settings, s)
+		}
 		var running sync.WaitGroup
 		for _, s := range settings {
 			for i := range trial.Replicas {
@@ -104,9 +117,12 @@ func Bounded(tb testing.TB, e *trial.Env) {
 
 // outcomes counts the operations of all histories, by kind and outcome.
 type outcomes struct {
-	beyond atomic.Int64 // tokens that sign-ins ended beyond the bound
-	mu     sync.Mutex
-	counts [op.RevokeRefresh + 1][unknown + 1]int64
+	beyond    atomic.Int64 // tokens that sign-ins ended beyond the bound
+	refreshed atomic.Int64 // histories in which clients refreshed
+	repeated  atomic.Int64 // refreshes that returned the current pair again
+	reused    atomic.Int64 // sign-ins that ended because a refresh token was used again
+	mu        sync.Mutex
+	counts    [op.RevokeRefresh + 1][unknown + 1]int64
 }
 
 func (o *outcomes) count(operations []*operation) {
@@ -119,7 +135,10 @@ func (o *outcomes) count(operations []*operation) {
 
 const halfFaulty = "half of them with faults"
 
-const halfDevices = halfFaulty + ", and half of both kinds with devices"
+const (
+	halfDevices = halfFaulty + ", half of both kinds with devices, and half of all these with refresh tokens"
+	halfRefresh = halfFaulty + ", and half of both kinds with refresh tokens"
+)
 
 // section returns the section of the report about histories. Faults says which of
 // them had faults, and before is the number of histories of earlier trials.
@@ -127,6 +146,11 @@ func (o *outcomes) section(e *trial.Env, title, about, faults string, before int
 	s := &report.Section{Title: title, About: about, Head: []string{"operation", "done", "refused", "unknown"}}
 	for k, counts := range o.counts {
 		s.Row(op.Kind(k), counts[done], counts[refused], counts[unknown])
+	}
+	s.Row("refresh: a repetition", o.repeated.Load(), "", "")
+	s.Row("refresh: reuse that ended a sign-in", "", o.reused.Load(), "")
+	if n := o.refreshed.Load(); n > 0 {
+		s.Note("In %d histories, clients refreshed.", n)
 	}
 	if n := o.beyond.Load(); n > 0 {
 		s.Note("Sign-ins on devices ended %d tokens beyond the bound.", n)
@@ -140,7 +164,8 @@ type setting struct {
 	*trial.Env
 	*outcomes
 	faulty    bool
-	max       int // [tokenauth.DeviceOptions.Max], or 0 without devices
+	max       int         // [tokenauth.DeviceOptions.Max], or 0 without devices
+	refresh   *refreshing // nil without refresh tokens
 	directory *host.Directory
 	// during returns the names of the faults since the moment. It is nil if faults are
 	// not recorded.
@@ -154,6 +179,14 @@ func newSetting(e *trial.Env, o *outcomes, rate float64) *setting {
 	return &setting{Env: e, outcomes: o, faulty: rate > 0, directory: new(host.Directory)}
 }
 
+// refreshes gives the replicas refresh tokens, of a kind of [newRefreshing]. Sharers is
+// the number of concurrent histories that share the replicas. Call it before add, after
+// max was set.
+func (s *setting) refreshes(rng *rand.Rand, kind uint64, sharers int) {
+	s.refresh = newRefreshing(rng, kind, s.max > 0, sharers)
+	s.refresh.plant, s.refresh.shared = s.Plant, &s.State
+}
+
 // add adds a replica. It has no cache if cache is nil.
 func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth.CacheOptions) {
 	options := &tokenauth.Options{
@@ -161,12 +194,20 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 	}
 	if s.max > 0 {
 		options.Devices = &tokenauth.DeviceOptions{Max: s.max}
-		options.Observers = append(options.Observers, func(_ context.Context, e tokenauth.Event) {
-			if e.Reason == event.ReasonDevices {
-				s.beyond.Add(1)
-			}
-		})
 	}
+	if s.refresh != nil {
+		s.refresh.configure(options, len(s.replicas))
+	}
+	options.Observers = append(options.Observers, func(_ context.Context, e tokenauth.Event) {
+		switch {
+		case e.Kind == event.Revoked && e.Reason == event.ReasonDevices:
+			s.beyond.Add(1)
+		case e.Kind == event.Revoked && e.Reason == event.ReasonReused:
+			s.reused.Add(1)
+		case e.Kind == event.Refreshed && e.Reason != "":
+			s.repeated.Add(1)
+		}
+	})
 	if s.faulty { // short enough to end hanging calls soon, long enough for all others
 		options.Timeout = 300 * time.Millisecond
 		if s.Backend.Name == "memory" {
@@ -182,7 +223,7 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 
 // judge makes a history and checks it.
 func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway time.Duration) {
-	h := &history{plan: p, max: s.max, replicas: s.replicas, directory: s.directory, endsKept: s.Plant != nil && s.Plant.EndsKept}
+	h := &history{plan: p, max: s.max, refresh: s.refresh, replicas: s.replicas, directory: s.directory, endsKept: s.Plant != nil && s.Plant.EndsKept}
 	operations := h.run(tb.Context())
 	if tb.Context().Err() != nil {
 		return
@@ -197,6 +238,9 @@ func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway ti
 	s.Histories.Add(1)
 	s.Env.Operations.Add(int64(len(operations)))
 	s.count(operations)
+	if s.refresh != nil && !p.plain {
+		s.refreshed.Add(1)
+	}
 	if v.undecided {
 		s.Undecided.Add(1)
 	}
