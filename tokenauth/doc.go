@@ -33,8 +33,8 @@
 // [Options] configures the lifetime of tokens, the cache, throttling, logging
 // and more. [Options.Places] lets guards find the token in a cookie or in another
 // header. [Options.Devices] lets a user be signed in on several devices at the
-// same time. [Options.Refresh] issues refresh tokens. [Service.RevokeUser] ends a user's tokens, for example after a
-// password change.
+// same time. [Options.Refresh] issues refresh tokens. [Service.RevokeUser] ends a
+// user's tokens, for example after a password change.
 //
 // The packages below storage/ implement [Storage]. The package
 // tokenauth/password implements [Authenticator] for a table of users with
@@ -224,8 +224,8 @@
 // [Options.MaxLifetime] and [Options.IdleTimeout] when all replicas run a
 // version that has them: an older version does not know when a token was used.
 // Set [Options.Refresh] then, too: an older version accepts no refresh tokens, and
-// its sign-ins issue none. These options may be removed again. Tokens on devices then stay valid until
-// they expire or are revoked.
+// its sign-ins issue none. These options may be removed again. Tokens on devices then
+// stay valid until they expire or are revoked.
 //
 // # Concurrency
 //

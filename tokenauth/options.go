@@ -199,8 +199,8 @@ type Options struct {
 	// If LiveCheck compares [Principal.Stamp], Fallback must set it.
 	//
 	// The Service never calls Fallback for a token in one of Places that begins
-	// with one of these prefixes, valid or not. It does call Fallback if such a token arrives in
-	// a place that is not listed. By default these are all except Authorization:
+	// with one of these prefixes, valid or not. It does call Fallback if such a
+	// token arrives in a place that is not listed. By default these are all except Authorization:
 	// Bearer. Fallback should return ErrRejected for such a token. The Service
 	// does not call it for a request that it refuses because the request comes
 	// from another site ([place.Cookie]).
