@@ -156,6 +156,10 @@ func (h *history) tryRefresh(ctx context.Context, rng *rand.Rand, o *operation) 
 		return
 	}
 	back := func(n int) int { return pairs[max(0, len(pairs)-1-n)] }
+	recent := 84
+	if h.faithful {
+		recent = 76 // a reuse would end most sign-ins before they are refreshed ten times
+	}
 	switch n := rng.IntN(100); {
 	case n < 60:
 		last := h.refreshUntilKnown(ctx, rng, o, back(0))
@@ -172,9 +176,9 @@ func (h *history) tryRefresh(ctx context.Context, rng *rand.Rand, o *operation) 
 			tabs.Go(func() { h.refreshUntilKnown(ctx, rng, &here, back(0)) })
 		}
 		tabs.Wait()
-	case n < 84:
+	case n < recent:
 		h.refreshUntilKnown(ctx, rng, o, back(1+rng.IntN(2)))
-	case n < 89:
+	case n < recent+5:
 		h.refreshUntilKnown(ctx, rng, o, back(1+rng.IntN(oldest)))
 	case n < 94:
 		h.refreshUntilKnown(ctx, rng, o, back(oldest-rng.IntN(3)))
