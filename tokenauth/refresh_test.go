@@ -327,34 +327,6 @@ func TestRefreshLooksTheUserUpAgain(t *testing.T) {
 	mustRefresh(t, auth, second.RefreshToken) // a refusal ended nothing
 }
 
-// The Recheck of a refresh comes after the old tokens were replaced. If it fails, the
-// client can repeat the refresh.
-func TestFailedRecheckDoesNotEndTheSignIn(t *testing.T) {
-	t.Parallel()
-	users, store := new(reloading), new(memory.Store)
-	var again error
-	users.look = func(context.Context, tokenauth.Principal) error { return again }
-	auth := newService(t, store, users, &tokenauth.Options{Refresh: &tokenauth.RefreshOptions{}})
-	first := signInAlice(t, auth)
-	for range 3 { // a repetition without an answer does not count
-		again = errors.New("database is down")
-		for range 2 {
-			if _, err := refresh(t, auth, first.RefreshToken); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("Recheck failed: error %v, want ErrUnavailable", err)
-			}
-		}
-		again = nil
-		second := mustRefresh(t, auth, first.RefreshToken)
-		if held, err := store.Find(t.Context(), first.Token.Slot); err != nil || held.Digest != second.Token.Digest || !isValid(t, auth, second) {
-			t.Errorf("the storage holds the token %v, error %v; want that of the pair", held.Digest, err)
-		}
-	}
-	again = tokenauth.ErrRejected
-	if issued, err := refresh(t, auth, first.RefreshToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-		t.Errorf("repeating a refresh for a disabled user returned %v and error %v, want ErrInvalidToken", issued, err)
-	}
-}
-
 func TestRefreshNeverExtendsASignInBeyondItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		auth := refreshing(t, new(memory.Store), tokenauth.Options{Refresh: &tokenauth.RefreshOptions{Lifetime: 2 * time.Hour, MaxLifetime: 5 * time.Hour}})
@@ -409,5 +381,37 @@ func TestConcurrentRefreshesReturnOnePair(t *testing.T) {
 			}
 		}
 		current = got[0]
+	}
+}
+
+// A token names its sign-in after refreshes, too, but no later sign-in in its slot.
+func TestRevokeTokenOfARefreshedSignIn(t *testing.T) {
+	t.Parallel()
+	for _, refreshes := range []int{0, 1, 3} {
+		auth := refreshing(t, new(memory.Store), refreshOptions())
+		first := signInAlice(t, auth)
+		current := first
+		for range refreshes {
+			current = mustRefresh(t, auth, current.RefreshToken)
+		}
+		if err := auth.RevokeToken(t.Context(), first.Token); err != nil {
+			t.Fatal(err)
+		}
+		refusesRefresh(t, auth, current.RefreshToken, current, false)
+
+		later := signInAlice(t, auth)
+		for range refreshes {
+			later = mustRefresh(t, auth, later.RefreshToken)
+		}
+		if err := auth.RevokeToken(t.Context(), first.Token); err != nil {
+			t.Fatal(err)
+		}
+		if !isValid(t, auth, later) {
+			t.Errorf("a token of an earlier sign-in ended a later one, after %d refreshes", refreshes)
+		}
+		if err := auth.RevokeUser(t.Context(), "17", first.Token); err != nil {
+			t.Fatal(err)
+		}
+		refusesRefresh(t, auth, later.RefreshToken, later, false)
 	}
 }
