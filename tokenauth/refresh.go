@@ -137,21 +137,28 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	if done, err = s.storeRefresh(ctx, was, &t); !done {
 		return issued, false, err
 	}
-	further, cancel := deadline.Detach(ctx) // the tokens must not stay if they must not be used
-	defer cancel()
-	if err := s.lookAgain(further, t.Principal, t.ClientID); err != nil {
-		// After a failure the sign-in must not end. The pair stays, although no client
-		// has it yet: a client that tries again repeats the refresh, which looks the
-		// user up first.
-		if errors.Is(err, ErrRejected) {
-			s.discard(context.WithoutCancel(ctx), &t)
-			err = because(errRefreshToken, err)
-		}
+	if err := s.lookAfterRefresh(ctx, &t); err != nil {
 		return issued, false, err
 	}
 	issued = IssuedToken{AccessToken: NewSecret(access), RefreshToken: NewSecret(next.text), Token: t.clone()}
 	issued.Token.Principal.Row = user.Row
 	return issued, true, nil
+}
+
+// lookAfterRefresh looks the user and the client up again after a pair was stored, and
+// ends the sign-in if one of them must not have it.
+//
+// A failure must not end it. The pair then stays, although no client has it yet: a
+// client that tries again repeats the refresh, which looks both up before and after.
+func (s *Service) lookAfterRefresh(ctx context.Context, t *Token) error {
+	further, cancel := deadline.Detach(ctx) // the tokens must not stay if they must not be used
+	defer cancel()
+	err := s.lookAgain(further, t.Principal, t.ClientID)
+	if errors.Is(err, ErrRejected) {
+		s.discard(context.WithoutCancel(ctx), t)
+		err = because(errRefreshToken, err)
+	}
+	return err
 }
 
 // reloadFor returns the current principal of the token's user, who may still sign in at
@@ -178,8 +185,8 @@ func (s *Service) restamped(ctx context.Context, t *Token) bool {
 // refresh token before. It reports false if another refresh changed the slot meanwhile,
 // or if the user was changed.
 //
-// It looks the user up, because the look-ups of the refresh that stored the pair may
-// have failed.
+// It looks the user up before and after, as rotate does, because the look-ups of the
+// refresh that stored the pair may have failed.
 func (s *Service) repeat(ctx context.Context, c *Credentials, client *Client, p presentedRefresh, f foundRefresh, e *Event) (issued IssuedToken, done bool, err error) {
 	var access string
 	next := p
@@ -199,6 +206,9 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, client *Client, p 
 	r.Repeats++
 	t.Refresh.State = f.state.Encode()
 	if done, err = s.storeRefresh(ctx, f.token, &t); !done {
+		return issued, false, err
+	}
+	if err := s.lookAfterRefresh(ctx, &t); err != nil {
 		return issued, false, err
 	}
 	e.Reason = event.ReasonRepeated

@@ -108,7 +108,16 @@ func TestRepetitionLooksTheUserUp(t *testing.T) {
 		t.Errorf("the user was disabled: error %v, want ErrInvalidToken", err)
 	}
 	users.set(nil, nil)
+	users.look = nil
 	mustRefresh(t, auth, first.RefreshToken) // a refusal ended nothing
+	users.look = func(context.Context, tokenauth.Principal) error { return tokenauth.ErrRejected }
+	if _, err := refresh(t, auth, first.RefreshToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+		t.Errorf("the user was disabled meanwhile: error %v, want ErrInvalidToken", err)
+	}
+	users.look = nil
+	if _, err := refresh(t, auth, first.RefreshToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+		t.Errorf("the sign-in of a user who was disabled meanwhile: error %v, want ErrInvalidToken", err)
+	}
 }
 
 // A refresh that overtakes the end of its sign-in does not keep the sign-in alive.

@@ -18,7 +18,7 @@ type register struct {
 	token    int
 	disabled bool
 	signIn   int
-	used     [remembered]rotation
+	used     [known]rotation
 }
 
 // unreceived stands for a token that a sign-in or a refresh stored, and no client

@@ -5,9 +5,14 @@ import (
 	"time"
 )
 
-// remembered is how many rotations a slot remembers. The refresh of an earlier one is
-// refused within the grace, too.
-const remembered = 4
+const (
+	// remembered is how many rotations a slot remembers. The refresh of an earlier one is
+	// refused within the grace, too.
+	remembered = 4
+	// known is how many rotations the model knows. Those that a slot no longer remembers
+	// must not end the sign-in within the grace.
+	known = 10
+)
 
 // A rotation is a refresh that replaced a pair. From and to are the times between which
 // it did so, by the clock of the replicas, in nanoseconds.
@@ -21,7 +26,7 @@ func (o *operation) rotation() rotation { return rotation{o.presented, o.replica
 
 // rotated returns the register after the refresh replaced the pair.
 func (r register) rotated(o *operation) register {
-	copy(r.used[1:], r.used[:remembered-1])
+	copy(r.used[1:], r.used[:known-1])
 	r.used[0] = o.rotation()
 	r.token = o.replaces
 	return r
@@ -62,28 +67,34 @@ func (r register) refreshed(o *operation) []register {
 func (r register) repeated(o *operation) []register {
 	emptied := register{disabled: r.disabled}
 	nth := 0
-	for nth < remembered-1 && r.used[nth].pair != o.presented {
+	for nth < known-1 && r.used[nth].pair != o.presented {
 		nth++
 	}
 	if r.used[nth].pair == 0 {
 		return nil // the pair was not issued yet
 	}
-	isRemembered := r.used[nth].pair == o.presented
-	// Of a pair that is not remembered, only this is known: it is older than the last one
-	// that is.
 	within, over := o.age(nth, &r.used[nth])
+	isRemembered := nth < remembered
+	if r.used[nth].pair != o.presented {
+		within = false // it is older than the last one that is known
+	}
+	if !isRemembered {
+		// The slot knows the time of a rotation that it forgot only roughly. So the reuse
+		// is certain to be noticed only when the last one that it remembers is too old.
+		_, over = o.age(remembered-1, &r.used[remembered-1])
+	}
 	sameKey := true
 	for _, used := range r.used[:nth+1] {
 		sameKey = sameKey && (!o.refresh.ownKeys || used.replica == o.replica)
 	}
 	switch {
 	case o.outcome == done:
-		if isRemembered && !over && sameKey && o.token == r.token {
+		if isRemembered && !over && sameKey && !r.disabled && o.token == r.token {
 			return []register{r}
 		}
 		return nil
 	case o.outcome == refused && within:
-		if isRemembered && sameKey && !o.spent {
+		if isRemembered && sameKey && !o.spent && !r.disabled {
 			return nil // a client was signed out by a lost answer, or by a race
 		}
 		return []register{r}

@@ -16,6 +16,7 @@ import (
 // the feed sends and receives its heartbeat over the listening connection.
 type ownBeat struct {
 	tokenauth.Storage
+	tokenauth.Refresher
 	watch func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error
 }
 
@@ -25,7 +26,7 @@ func (o *ownBeat) Watch(ctx context.Context, beat time.Duration, feed tokenauth.
 }
 
 func ownBeatOfPostgres(sound tokenauth.Storage, dsn string) tokenauth.Storage {
-	return &ownBeat{sound, func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+	return &ownBeat{sound, sound.(tokenauth.Refresher), func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		conn, err := pgx.Connect(ctx, dsn)
 		if err != nil {
 			return err
@@ -56,7 +57,7 @@ func ownBeatOfPostgres(sound tokenauth.Storage, dsn string) tokenauth.Storage {
 }
 
 func ownBeatOfRedis(sound tokenauth.Storage, option rueidis.ClientOption) tokenauth.Storage {
-	return &ownBeat{sound, func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+	return &ownBeat{sound, sound.(tokenauth.Refresher), func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		lost, cancel := context.WithCancel(ctx)
 		defer cancel()
 		option := option

@@ -75,7 +75,7 @@ var matrixOperations = slices.Concat(
 			},
 		},
 		{
-			name: "RevokeToken", about: true, right: always(completed, ""), change: "Revoke", ends: itself,
+			name: "RevokeToken", about: true, right: always(completed, ""), change: "Revoke", ends: wholeSignIn,
 			do: func(ctx context.Context, w *world, subject string) answer {
 				return answerOf(w.auth.RevokeToken(ctx, accesstoken.StoredAs(w.tokens[subject])), completed)
 			},
@@ -296,6 +296,18 @@ func unless(mayNot func(subject string) bool) func(*world, string) (decision, st
 // these returns an ends function for the subjects.
 func these(subjects ...string) func(string) []string {
 	return func(string) []string { return subjects }
+}
+
+// wholeSignIn is an ends function for the operation's own subject, and for the token by
+// which a refresh replaced it.
+func wholeSignIn(subject string) []string {
+	switch subject {
+	case "used":
+		return []string{"rotated"}
+	case "reused":
+		return []string{"kept"}
+	}
+	return itself(subject)
 }
 
 // itself is an ends function for the operation's own subject.
