@@ -75,7 +75,7 @@ var matrixOperations = slices.Concat(
 			},
 		},
 		{
-			name: "RevokeToken", about: true, right: always(completed, ""), change: "Revoke", ends: wholeSignIn,
+			name: "RevokeToken", about: true, right: always(completed, ""), change: "Revoke", oneByOne: true, ends: wholeSignIn,
 			do: func(ctx context.Context, w *world, subject string) answer {
 				return answerOf(w.auth.RevokeToken(ctx, accesstoken.StoredAs(w.tokens[subject])), completed)
 			},
