@@ -67,9 +67,9 @@ func (h *history) slots() (slots []slot) {
 //   - a sign-in that may have ended a token of the slot beyond the bound, or may have
 //     stored two tokens, one after the other
 //   - a RevokeDevice, because two of them may find the same token
-//   - a refused refresh that may have stored a pair before, which others got by a
-//     repetition: its user was changed meanwhile, or it heard that nothing was stored and
-//     judged its refresh token again, after the grace
+//   - a refresh that heard that nothing was stored, although it was: it judged its refresh
+//     token again, and others may have got the pair, and refreshed it, in between
+//   - a refused refresh whose user was changed meanwhile, for the same reason
 func (h *history) historyOf(operations []*operation, endings map[*operation]endings, s slot, leeway int64) (part []porcupine.Operation) {
 	add := func(o operation) { // a part of an operation
 		p := o.forChecker(leeway)
@@ -86,7 +86,7 @@ func (h *history) historyOf(operations []*operation, endings map[*operation]endi
 		case o.kind == op.RevokeDevice && o.outcome == done:
 			piece.found = true
 			add(piece)
-		case o.kind == op.Refresh && o.outcome == refused && o.mayStore():
+		case o.kind == op.Refresh && (o.outcome == refused && o.mayStore() || o.again > 0):
 			piece.first = true
 			add(piece)
 		case piece.ending[unreceived]: // a sign-in that may have stored two tokens
