@@ -231,10 +231,10 @@ func useAll(t *testing.T, w watched, db *gorm.DB) {
 	// changes until it reports one.
 	changed := feed.changed.Load() + feed.all.Load()
 	eventually(t, "the feed reports", func() bool {
-		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "last"}, &tokenauth.IssueOptions{ClientID: "web"}); err != nil {
+		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "ended"}, &tokenauth.IssueOptions{ClientID: "web"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := auth.RevokeUser(ctx, "last"); err != nil {
+		if err := auth.RevokeUser(ctx, "ended"); err != nil {
 			t.Fatal(err)
 		}
 		return feed.changed.Load()+feed.all.Load() > changed
