@@ -166,7 +166,7 @@ func (s *Service) lookAfterRefresh(ctx context.Context, t *Token) error {
 func (s *Service) reloadFor(ctx context.Context, client *Client, t *Token) (user Principal, found bool, err error) {
 	user, err = s.reload(ctx, t.Principal)
 	switch {
-	case errors.Is(err, ErrRejected) && s.restamped(ctx, t):
+	case errors.Is(err, errRefreshToken) && s.restamped(ctx, t):
 		return user, false, nil
 	case err == nil && !client.admits(&user):
 		err = errRefreshToken

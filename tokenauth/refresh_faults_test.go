@@ -120,6 +120,77 @@ func TestRepetitionLooksTheUserUp(t *testing.T) {
 	}
 }
 
+// A stamping authenticator accepts a principal only with alice's current stamp.
+type stamping struct {
+	staff
+	stamp  string
+	before func(method string) // called before Reload and Recheck
+}
+
+func (s *stamping) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	s.before("Reload")
+	now := alice()
+	now.Stamp = s.stamp
+	if p.Stamp != s.stamp {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return now, nil
+}
+
+func (s *stamping) Recheck(ctx context.Context, p tokenauth.Principal) error {
+	s.before("Recheck")
+	if p.Stamp != s.stamp {
+		return tokenauth.ErrRejected
+	}
+	return nil
+}
+
+// A change of the user that keeps the token, such as a new password, keeps it also while
+// it is refreshed. The change gives the stored token another stamp.
+func TestRefreshDuringAChangeThatKeepsTheToken(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"Reload"} {
+		for _, repeats := range []bool{false, true} {
+			store := new(memory.Store)
+			users := &stamping{stamp: "1", before: func(string) {}}
+			auth := newService(t, store, users, &tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)})
+			p := alice()
+			p.Stamp = "1"
+			first := mustIssue(t, auth, p)
+			var second tokenauth.IssuedToken
+			if repeats {
+				second = mustRefresh(t, auth, first.RefreshToken)
+			}
+			changed := false
+			users.before = func(called string) {
+				if changed || called != method {
+					return
+				}
+				changed, users.stamp = true, "2"
+				was, err := store.Find(t.Context(), first.Token.Slot)
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept := was
+				kept.Principal.Stamp = "2"
+				if ok, err := store.Refresh(t.Context(), was, kept); !ok || err != nil {
+					t.Fatalf("the token was not kept: error %v", err)
+				}
+			}
+			got, err := refresh(t, auth, first.RefreshToken)
+			switch {
+			case err != nil:
+				t.Errorf("a change before %s, repeated %v: error %v", method, repeats, err)
+			case !isValid(t, auth, got), repeats && !samePair(got, second):
+				t.Errorf("a change before %s, repeated %v: the pair is not valid, or another one", method, repeats)
+			}
+			if !changed {
+				t.Errorf("%s was not called", method)
+			}
+		}
+	}
+}
+
 // A refresh that overtakes the end of its sign-in does not keep the sign-in alive.
 func TestSignInEndsAlthoughARefreshOvertakesItsEnd(t *testing.T) {
 	t.Parallel()
