@@ -137,7 +137,7 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	if done, err = s.storeRefresh(ctx, was, &t); !done {
 		return issued, false, err
 	}
-	if err := s.lookAfterRefresh(ctx, &t); err != nil {
+	if done, err = s.lookAfterRefresh(ctx, &t); !done {
 		return issued, false, err
 	}
 	issued = IssuedToken{AccessToken: NewSecret(access), RefreshToken: NewSecret(next.text), Token: t.clone()}
@@ -146,19 +146,23 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 }
 
 // lookAfterRefresh looks the user and the client up again after a pair was stored, and
-// ends the sign-in if one of them must not have it.
+// ends the sign-in if one of them must not have it. It reports false
+// if the user was changed meanwhile, and the pair was kept.
 //
-// A failure must not end it. The pair then stays, although no client has it yet: a
-// client that tries again repeats the refresh, which looks both up before and after.
-func (s *Service) lookAfterRefresh(ctx context.Context, t *Token) error {
+// A failure must not end the sign-in. The pair then stays, although no client has it yet:
+// a client that tries again repeats the refresh, which looks both up before and after.
+func (s *Service) lookAfterRefresh(ctx context.Context, t *Token) (done bool, err error) {
 	further, cancel := deadline.Detach(ctx) // the tokens must not stay if they must not be used
 	defer cancel()
-	err := s.lookAgain(further, t.Principal, t.ClientID)
-	if errors.Is(err, ErrRejected) {
-		s.discard(context.WithoutCancel(ctx), t)
-		err = because(errRefreshToken, err)
+	err = s.lookAgain(further, t.Principal, t.ClientID)
+	switch {
+	case !errors.Is(err, ErrRejected):
+		return err == nil, err
+	case s.restamped(further, t):
+		return false, nil
 	}
-	return err
+	s.discard(context.WithoutCancel(ctx), t)
+	return false, because(errRefreshToken, err)
 }
 
 // reloadFor returns the current principal of the token's user, who may still sign in at
@@ -208,7 +212,7 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, client *Client, p 
 	if done, err = s.storeRefresh(ctx, f.token, &t); !done {
 		return issued, false, err
 	}
-	if err := s.lookAfterRefresh(ctx, &t); err != nil {
+	if done, err = s.lookAfterRefresh(ctx, &t); !done {
 		return issued, false, err
 	}
 	e.Reason = event.ReasonRepeated

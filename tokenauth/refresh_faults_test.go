@@ -149,7 +149,7 @@ func (s *stamping) Recheck(ctx context.Context, p tokenauth.Principal) error {
 // it is refreshed. The change gives the stored token another stamp.
 func TestRefreshDuringAChangeThatKeepsTheToken(t *testing.T) {
 	t.Parallel()
-	for _, method := range []string{"Reload"} {
+	for _, method := range []string{"Reload", "Recheck"} {
 		for _, repeats := range []bool{false, true} {
 			store := new(memory.Store)
 			users := &stamping{stamp: "1", before: func(string) {}}
