@@ -137,7 +137,7 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	if done, err = s.storeRefresh(ctx, was, &t); !done {
 		return issued, false, err
 	}
-	if done, err = s.lookAfterRefresh(ctx, &t); !done {
+	if done, err = s.lookAfterRefresh(ctx, &t, user); !done {
 		return issued, false, err
 	}
 	issued = IssuedToken{AccessToken: NewSecret(access), RefreshToken: NewSecret(next.text), Token: t.clone()}
@@ -146,15 +146,17 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 }
 
 // lookAfterRefresh looks the user and the client up again after a pair was stored, and
-// ends the sign-in if one of them must not have it. It reports false
-// if the user was changed meanwhile, and the pair was kept.
+// ends the sign-in if one of them must not have it. The user is the one of the first
+// look-up: the pair of a repetition may have roles that the user no longer has. It
+// reports false if the user was changed meanwhile, and the pair was kept.
 //
 // A failure must not end the sign-in. The pair then stays, although no client has it yet:
 // a client that tries again repeats the refresh, which looks both up before and after.
-func (s *Service) lookAfterRefresh(ctx context.Context, t *Token) (done bool, err error) {
+func (s *Service) lookAfterRefresh(ctx context.Context, t *Token, user Principal) (done bool, err error) {
+	user.Row = nil
 	further, cancel := deadline.Detach(ctx) // the tokens must not stay if they must not be used
 	defer cancel()
-	err = s.lookAgain(further, t.Principal, t.ClientID)
+	err = s.lookAgain(further, user, t.ClientID)
 	switch {
 	case !errors.Is(err, ErrRejected):
 		return err == nil, err
@@ -212,7 +214,7 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, client *Client, p 
 	if done, err = s.storeRefresh(ctx, f.token, &t); !done {
 		return issued, false, err
 	}
-	if done, err = s.lookAfterRefresh(ctx, &t); !done {
+	if done, err = s.lookAfterRefresh(ctx, &t, user); !done {
 		return issued, false, err
 	}
 	e.Reason = event.ReasonRepeated

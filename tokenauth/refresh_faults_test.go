@@ -12,6 +12,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
 	"github.com/bearerkit/bearerkit/tokenauth/place"
 )
 
@@ -117,6 +118,26 @@ func TestRepetitionLooksTheUserUp(t *testing.T) {
 	users.look = nil
 	if _, err := refresh(t, auth, first.RefreshToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
 		t.Errorf("the sign-in of a user who was disabled meanwhile: error %v, want ErrInvalidToken", err)
+	}
+}
+
+// Roles that change between a refresh and its repetition do not sign the user out.
+func TestRolesMayChangeBeforeARepetition(t *testing.T) {
+	t.Parallel()
+	account := password.Account{UserID: "17", UserName: "alice", PasswordHash: "unusable", Roles: []string{"Admin"}}
+	users, err := password.New(func(context.Context, string) (password.Account, error) { return account, nil }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth := newService(t, new(memory.Store), users, &tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)})
+	first := mustIssue(t, auth, account.Principal())
+	second := mustRefresh(t, auth, first.RefreshToken)
+	account.Roles = []string{"Reader"}
+	if again := mustRefresh(t, auth, first.RefreshToken); !samePair(again, second) || again.Token.Principal.Roles[0] != "Admin" {
+		t.Errorf("the repetition returned another pair, or the roles %q, want those of the refresh", again.Token.Principal.Roles)
+	}
+	if third := mustRefresh(t, auth, second.RefreshToken); third.Token.Principal.Roles[0] != "Reader" {
+		t.Errorf("the next refresh returned the roles %q, want the current ones", third.Token.Principal.Roles)
 	}
 }
 
