@@ -32,8 +32,9 @@ type RefreshOptions struct {
 
 	// MaxLifetime is how long a sign-in lasts at most, in whole seconds: no refresh
 	// extends it, and no access token is valid for longer. The user then signs in with
-	// the password again. Zero means 90 days, or Lifetime if that is longer. The range
-	// is Lifetime to 3650 days.
+	// the password again. If you shorten it, a sign-in that is older gets no more tokens.
+	// Zero means 90 days, or Lifetime if that is longer. The range is Lifetime to 3650
+	// days.
 	MaxLifetime time.Duration
 
 	// Grace is how long after a refresh a client may repeat it. It then gets the

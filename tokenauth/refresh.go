@@ -134,6 +134,9 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	}
 	t.Principal.Row = nil
 	s.refresh.set(&t, f.state.Next(r, t.Digest, next.digest, s.refresh.reader(now)))
+	if !t.ExpiresAt.After(now) { // the host shortened MaxLifetime
+		return issued, false, errRefreshExpired
+	}
 	if done, err = s.storeRefresh(ctx, was, &t); !done {
 		return issued, false, err
 	}

@@ -212,6 +212,31 @@ func TestRefreshDuringAChangeThatKeepsTheToken(t *testing.T) {
 	}
 }
 
+// If the host shortens MaxLifetime, a sign-in that is older gets no more tokens. They
+// would have expired when they were issued.
+func TestShorterMaxLifetimeEndsOlderSignIns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(memory.Store)
+		auth := refreshing(t, store, refreshOptions())
+		older := mustIssue(t, auth, alice())
+		time.Sleep(time.Hour)
+		newer, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{ClientID: "another"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		o := refreshOptions()
+		o.Refresh.Lifetime, o.Refresh.MaxLifetime = time.Hour, 2*time.Hour
+		auth = refreshing(t, store, o)
+		if _, err := refresh(t, auth, older.RefreshToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Errorf("the sign-in as old as MaxLifetime: error %v, want ErrInvalidToken", err)
+		}
+		if again := mustRefresh(t, auth, newer.RefreshToken); !isValid(t, auth, again) {
+			t.Error("the newer sign-in got a token that is not valid")
+		}
+	})
+}
+
 // A refresh that overtakes the end of its sign-in does not keep the sign-in alive.
 func TestSignInEndsAlthoughARefreshOvertakesItsEnd(t *testing.T) {
 	t.Parallel()
