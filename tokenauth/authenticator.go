@@ -136,7 +136,9 @@ type Rechecker interface {
 // so that the new token has the user's current roles.
 type Reloader interface {
 	// Reload returns the current principal of the user with p.UserID. It returns the
-	// errors of [Rechecker.Recheck], also for a user who no longer has p.Stamp.
+	// errors of [Rechecker.Recheck]: [ErrRejected] also if the user changed since p, so
+	// that the sign-in must end. A change of the roles or attributes alone need not end
+	// it, because the returned principal has the new ones.
 	Reload(ctx context.Context, p Principal) (Principal, error)
 }
 

@@ -31,7 +31,8 @@ func (i IssuedToken) SetCookie(w http.ResponseWriter, r *http.Request, c place.C
 // SetRefreshCookie makes the response to r set the cookie to the new refresh token, as
 // [IssuedToken.SetCookie] does for the access token. The cookie is not one of
 // [Options.Places]: it has another Name, and as its Path that of the route that calls
-// [Service.Refresh], which reads it with [place.Cookie.Value]. The browser keeps it
+// [Service.Refresh], which reads it with [place.Cookie.Value]. With such a Path, another
+// host of the same domain can set the cookie, too ([place.Cookie]). The browser keeps it
 // until the refresh token expires. If there is no refresh token, because
 // [Options.Refresh] is nil, the browser deletes the cookie.
 func (i IssuedToken) SetRefreshCookie(w http.ResponseWriter, r *http.Request, c place.Cookie) {

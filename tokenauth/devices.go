@@ -77,14 +77,39 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 	user := UserKeyOf(userID)
 	t, err := s.findSignIn(ctx, Slot{user, ClientKey(key).under(user)})
 	switch {
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && t.over(s.options.Now().Unix()):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt):
 		return ErrNotFound
 	case err == errPanic:
 		return err
 	case err != nil:
 		return unavailable("finding a token to revoke", err)
 	}
+	now := s.options.Now().Unix()
+	if t.over(now) && s.refresh == nil && s.canList() {
+		// Another Service may have Options.Refresh.
+		if t, err = s.listed(ctx, userID, t); err != nil {
+			return err
+		}
+	}
+	if t.over(now) {
+		return ErrNotFound
+	}
 	return s.RevokeToken(ctx, *t)
+}
+
+// listed returns the token in the slot of t as the storage lists it: a [Lister] returns
+// [Token.Refresh], also if [Storage.Find] does not. It returns t if there is none.
+func (s *Service) listed(ctx context.Context, userID string, t *Token) (*Token, error) {
+	tokens, err := s.list(ctx, userID)
+	if err != nil && !errors.Is(err, ErrCorrupt) {
+		return nil, err
+	}
+	for i := range tokens {
+		if tokens[i].Slot == t.Slot {
+			return &tokens[i], nil
+		}
+	}
+	return t, nil
 }
 
 // boundDevices ends the user's valid tokens at the client beyond

@@ -18,6 +18,9 @@ type IssueOptions struct {
 	// bytes of UTF-8 without NUL. It need not be in [Options.Clients]; Issue
 	// does not ask the registry. Without a registry, each ID has a [Slot] of its
 	// own, and "" is the slot of the token endpoint.
+	//
+	// With both a registry and [Options.Refresh], only this client can refresh the
+	// token. So the refresh token is useless if the registry does not have the ID.
 	ClientID string
 	// Device and DeviceName are as in [Credentials].
 	Device, DeviceName string

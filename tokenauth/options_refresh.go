@@ -22,7 +22,9 @@ import (
 // A refresh token that is used again after Grace ends the sign-in, because there is
 // a copy of it (RFC 9700 §4.14.2).
 //
-// Turn refresh tokens on once all replicas run a version that has them.
+// Turn refresh tokens on once all replicas run a version that has them. All Services
+// that share a storage need the option: to one without it, a refresh token is
+// malformed, so it neither accepts nor revokes it.
 type RefreshOptions struct {
 	// Lifetime is how long a refresh token is valid, in whole seconds. Zero means 30
 	// days, or MaxLifetime if that is shorter. The range is [Options.Lifetime] to
@@ -32,8 +34,9 @@ type RefreshOptions struct {
 
 	// MaxLifetime is how long a sign-in lasts at most, in whole seconds: no refresh
 	// extends it, and no access token is valid for longer. The user then signs in with
-	// the password again. Zero means 90 days, or Lifetime if that is longer. The range
-	// is Lifetime to 3650 days.
+	// the password again. If you shorten it, a sign-in that is older gets no more tokens.
+	// Zero means 90 days, or Lifetime if that is longer. The range is Lifetime to 3650
+	// days.
 	MaxLifetime time.Duration
 
 	// Grace is how long after a refresh a client may repeat it. It then gets the
@@ -41,19 +44,21 @@ type RefreshOptions struct {
 	// because two tabs of a browser refreshed at once. At most 3 repetitions of a
 	// refresh are answered. Zero means 30 seconds. The range is 1 second to 1 minute.
 	//
-	// The clocks of two replicas may differ by 2 seconds.
+	// The clocks of two replicas may differ by 2 seconds. If they differ by more, a
+	// repetition at the other replica may be refused, or count as reuse.
 	Grace time.Duration
 
 	// Key is needed to derive the same pair of tokens again. It has at least 32 bytes
 	// and is the same on all replicas. Keep it secret: with the Key, a copy of the
-	// storage, and a refresh token that was used last, the current tokens can be
+	// storage, and a refresh token of the last 4 refreshes, the current tokens can be
 	// derived. The zero [Secret] means a random key for each process. Then a
 	// repetition is refused if it reaches another process than the first try did, or
 	// the same one after a restart. The user has to sign in again.
 	Key Secret
 
 	// Every refresh token begins with Prefix. It has 1 to 16 letters, digits, '-' and
-	// '_', and differs from [Options.Prefix]. Empty means "trt_".
+	// '_', and differs from [Options.Prefix]. Empty means "trt_". If you change Prefix, the
+	// Service refuses the refresh tokens that it issued before.
 	Prefix string
 }
 

@@ -134,10 +134,13 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 	}
 	t.Principal.Row = nil
 	s.refresh.set(&t, f.state.Next(r, t.Digest, next.digest, s.refresh.reader(now)))
+	if !t.ExpiresAt.After(now) { // the host shortened MaxLifetime
+		return issued, false, errRefreshExpired
+	}
 	if done, err = s.storeRefresh(ctx, was, &t); !done {
 		return issued, false, err
 	}
-	if err := s.lookAfterRefresh(ctx, &t); err != nil {
+	if done, err = s.lookAfterRefresh(ctx, &t, user); !done {
 		return issued, false, err
 	}
 	issued = IssuedToken{AccessToken: NewSecret(access), RefreshToken: NewSecret(next.text), Token: t.clone()}
@@ -146,19 +149,25 @@ func (s *Service) rotate(ctx context.Context, c *Credentials, client *Client, p 
 }
 
 // lookAfterRefresh looks the user and the client up again after a pair was stored, and
-// ends the sign-in if one of them must not have it.
+// ends the sign-in if one of them must not have it. The user is the one of the first
+// look-up: the pair of a repetition may have roles that the user no longer has. It
+// reports false if the user was changed meanwhile, and the pair was kept.
 //
-// A failure must not end it. The pair then stays, although no client has it yet: a
-// client that tries again repeats the refresh, which looks both up before and after.
-func (s *Service) lookAfterRefresh(ctx context.Context, t *Token) error {
+// A failure must not end the sign-in. The pair then stays, although no client has it yet:
+// a client that tries again repeats the refresh, which looks both up before and after.
+func (s *Service) lookAfterRefresh(ctx context.Context, t *Token, user Principal) (done bool, err error) {
+	user.Row = nil
 	further, cancel := deadline.Detach(ctx) // the tokens must not stay if they must not be used
 	defer cancel()
-	err := s.lookAgain(further, t.Principal, t.ClientID)
-	if errors.Is(err, ErrRejected) {
-		s.discard(context.WithoutCancel(ctx), t)
-		err = because(errRefreshToken, err)
+	err = s.lookAgain(further, user, t.ClientID)
+	switch {
+	case !errors.Is(err, ErrRejected):
+		return err == nil, err
+	case s.restamped(further, t):
+		return false, nil
 	}
-	return err
+	s.discard(context.WithoutCancel(ctx), t)
+	return false, because(errRefreshToken, err)
 }
 
 // reloadFor returns the current principal of the token's user, who may still sign in at
@@ -166,7 +175,7 @@ func (s *Service) lookAfterRefresh(ctx context.Context, t *Token) error {
 func (s *Service) reloadFor(ctx context.Context, client *Client, t *Token) (user Principal, found bool, err error) {
 	user, err = s.reload(ctx, t.Principal)
 	switch {
-	case errors.Is(err, ErrRejected) && s.restamped(ctx, t):
+	case errors.Is(err, errRefreshToken) && s.restamped(ctx, t):
 		return user, false, nil
 	case err == nil && !client.admits(&user):
 		err = errRefreshToken
@@ -208,7 +217,7 @@ func (s *Service) repeat(ctx context.Context, c *Credentials, client *Client, p 
 	if done, err = s.storeRefresh(ctx, f.token, &t); !done {
 		return issued, false, err
 	}
-	if err := s.lookAfterRefresh(ctx, &t); err != nil {
+	if done, err = s.lookAfterRefresh(ctx, &t, user); !done {
 		return issued, false, err
 	}
 	e.Reason = event.ReasonRepeated

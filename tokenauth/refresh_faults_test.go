@@ -12,6 +12,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
 	"github.com/bearerkit/bearerkit/tokenauth/place"
 )
 
@@ -118,6 +119,122 @@ func TestRepetitionLooksTheUserUp(t *testing.T) {
 	if _, err := refresh(t, auth, first.RefreshToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
 		t.Errorf("the sign-in of a user who was disabled meanwhile: error %v, want ErrInvalidToken", err)
 	}
+}
+
+// Roles that change between a refresh and its repetition do not sign the user out.
+func TestRolesMayChangeBeforeARepetition(t *testing.T) {
+	t.Parallel()
+	account := password.Account{UserID: "17", UserName: "alice", PasswordHash: "unusable", Roles: []string{"Admin"}}
+	users, err := password.New(func(context.Context, string) (password.Account, error) { return account, nil }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth := newService(t, new(memory.Store), users, &tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)})
+	first := mustIssue(t, auth, account.Principal())
+	second := mustRefresh(t, auth, first.RefreshToken)
+	account.Roles = []string{"Reader"}
+	if again := mustRefresh(t, auth, first.RefreshToken); !samePair(again, second) || again.Token.Principal.Roles[0] != "Admin" {
+		t.Errorf("the repetition returned another pair, or the roles %q, want those of the refresh", again.Token.Principal.Roles)
+	}
+	if third := mustRefresh(t, auth, second.RefreshToken); third.Token.Principal.Roles[0] != "Reader" {
+		t.Errorf("the next refresh returned the roles %q, want the current ones", third.Token.Principal.Roles)
+	}
+}
+
+// A stamping authenticator accepts a principal only with alice's current stamp.
+type stamping struct {
+	staff
+	stamp  string
+	before func(method string) // called before Reload and Recheck
+}
+
+func (s *stamping) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	s.before("Reload")
+	now := alice()
+	now.Stamp = s.stamp
+	if p.Stamp != s.stamp {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return now, nil
+}
+
+func (s *stamping) Recheck(ctx context.Context, p tokenauth.Principal) error {
+	s.before("Recheck")
+	if p.Stamp != s.stamp {
+		return tokenauth.ErrRejected
+	}
+	return nil
+}
+
+// A change of the user that keeps the token, such as a new password, keeps it also while
+// it is refreshed. The change gives the stored token another stamp.
+func TestRefreshDuringAChangeThatKeepsTheToken(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"Reload", "Recheck"} {
+		for _, repeats := range []bool{false, true} {
+			store := new(memory.Store)
+			users := &stamping{stamp: "1", before: func(string) {}}
+			auth := newService(t, store, users, &tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)})
+			p := alice()
+			p.Stamp = "1"
+			first := mustIssue(t, auth, p)
+			var second tokenauth.IssuedToken
+			if repeats {
+				second = mustRefresh(t, auth, first.RefreshToken)
+			}
+			changed := false
+			users.before = func(called string) {
+				if changed || called != method {
+					return
+				}
+				changed, users.stamp = true, "2"
+				was, err := store.Find(t.Context(), first.Token.Slot)
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept := was
+				kept.Principal.Stamp = "2"
+				if ok, err := store.Refresh(t.Context(), was, kept); !ok || err != nil {
+					t.Fatalf("the token was not kept: error %v", err)
+				}
+			}
+			got, err := refresh(t, auth, first.RefreshToken)
+			switch {
+			case err != nil:
+				t.Errorf("a change before %s, repeated %v: error %v", method, repeats, err)
+			case !isValid(t, auth, got), repeats && !samePair(got, second):
+				t.Errorf("a change before %s, repeated %v: the pair is not valid, or another one", method, repeats)
+			}
+			if !changed {
+				t.Errorf("%s was not called", method)
+			}
+		}
+	}
+}
+
+// If the host shortens MaxLifetime, a sign-in that is older gets no more tokens. They
+// would have expired when they were issued.
+func TestShorterMaxLifetimeEndsOlderSignIns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(memory.Store)
+		auth := refreshing(t, store, refreshOptions())
+		older := mustIssue(t, auth, alice())
+		time.Sleep(time.Hour)
+		newer, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{ClientID: "another"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		o := refreshOptions()
+		o.Refresh.Lifetime, o.Refresh.MaxLifetime = time.Hour, 2*time.Hour
+		auth = refreshing(t, store, o)
+		if _, err := refresh(t, auth, older.RefreshToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Errorf("the sign-in as old as MaxLifetime: error %v, want ErrInvalidToken", err)
+		}
+		if again := mustRefresh(t, auth, newer.RefreshToken); !isValid(t, auth, again) {
+			t.Error("the newer sign-in got a token that is not valid")
+		}
+	})
 }
 
 // A refresh that overtakes the end of its sign-in does not keep the sign-in alive.

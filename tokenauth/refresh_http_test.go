@@ -373,6 +373,10 @@ func TestRefreshWithARegistry(t *testing.T) {
 			t.Errorf("%s: answered %d %s, challenge %q; want %d %s", name, a.status, a.body, w.Header().Get("WWW-Authenticate"), test.status, test.code)
 		}
 	}
+	// Issue did not name a client, so no client can refresh the token.
+	if a := answerOf(t, post(auth, "web:"+secret, refreshGrant(mustIssue(t, auth, alice()).RefreshToken.Reveal()))); a.Error != "invalid_grant" {
+		t.Errorf("the refresh token of no client: answered %d %s, want invalid_grant", a.status, a.body)
+	}
 	// None of them ended anything, or used a refresh token.
 	for i, form := range []string{refreshGrant(web.RefreshToken), ""} {
 		if i == 1 {

@@ -133,3 +133,19 @@ func TestRefreshAfterAClockWasSetBack(t *testing.T) {
 	now = now.Add(time.Hour) // and corrected
 	refusesRefresh(t, auth, second.RefreshToken, third, false)
 }
+
+func TestChangedPrefixOfRefreshTokens(t *testing.T) {
+	t.Parallel()
+	store := new(memory.Store)
+	auth := refreshing(t, store, refreshOptions())
+	first := signInAlice(t, auth)
+	o := refreshOptions()
+	o.Refresh.Prefix = "other_"
+	changed := refreshing(t, store, o)
+	if _, err := refresh(t, changed, first.RefreshToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+		t.Errorf("the refresh token with the prefix of before: error %v, want ErrInvalidToken", err)
+	}
+	if !isValid(t, changed, first) {
+		t.Error("the access token is not valid with another prefix of refresh tokens")
+	}
+}

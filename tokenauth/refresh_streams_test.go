@@ -238,6 +238,35 @@ func TestDevicesStayWhileTheirRefreshTokensAreValid(t *testing.T) {
 	})
 }
 
+// While the option is turned on, some replicas do not have it yet. They end a device that
+// the others refresh, although its access token has expired.
+func TestRevokeDeviceAtAServiceWithoutTheOption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(scripted)
+		findWithoutRefresh(store)
+		o := refreshOptions()
+		o.Devices = new(tokenauth.DeviceOptions)
+		auth := refreshing(t, store, o)
+		o.Refresh = nil
+		without := newService(t, store, new(reloading), &o)
+		phone, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{Device: "phone"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := without.Revoke(t.Context(), phone.RefreshToken.Reveal()); err != nil {
+			t.Fatal(err)
+		}
+		phone = mustRefresh(t, auth, phone.RefreshToken) // for the other one, it was malformed
+		time.Sleep(time.Hour)
+		for _, want := range []error{nil, tokenauth.ErrNotFound} {
+			if err := without.RevokeDevice(t.Context(), "17", phone.Token.SlotID()); !errors.Is(err, want) {
+				t.Errorf("error %v, want %v", err, want)
+			}
+		}
+		refusesRefresh(t, auth, phone.RefreshToken, phone, false)
+	})
+}
+
 // A refresh counts as a use, so a sign-in that is only refreshed does not become idle.
 // One whose client is gone does, although its refresh token has not expired.
 func TestIdleSignInsEndWithTheirRefreshTokens(t *testing.T) {

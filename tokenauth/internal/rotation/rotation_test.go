@@ -112,6 +112,7 @@ func TestGraceByTheClocksOfProcesses(t *testing.T) {
 		{-2 * time.Second, here, Repeated}, // the clock was corrected
 		{-time.Hour, here, Unsure},         // the clock was set back
 		{-time.Hour, there, Unsure},
+		{time.Hour, there, Reused}, // or its clock is an hour behind
 	} {
 		state := State{Family: filled(3), Current: filled(2), Recent: []Rotation{rotated(filled(1), test.ago, test.process)}}
 		used, family := filled(1), filled(3)
