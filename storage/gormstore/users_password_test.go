@@ -55,6 +55,57 @@ func isValid(t *testing.T, auth *tokenauth.Service, issued tokenauth.IssuedToken
 	return err == nil
 }
 
+// A changing authenticator changes the user before the first look-up of one kind.
+type changing struct {
+	*gormstore.Users
+	reload, recheck func() // called once, if not nil
+}
+
+func (c *changing) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	if change := c.reload; change != nil {
+		c.reload = nil
+		change()
+	}
+	return c.Users.Reload(ctx, p)
+}
+
+func (c *changing) Recheck(ctx context.Context, p tokenauth.Principal) error {
+	if change := c.recheck; change != nil {
+		c.recheck = nil
+		change()
+	}
+	return c.Users.Recheck(ctx, p)
+}
+
+// A new password keeps a token also while it is refreshed, and while the refresh is
+// repeated.
+func TestSetPasswordKeepsATokenThatIsRefreshed(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, _ := e.store(t)
+		user := create(t, s, "alice")
+		users := &changing{Users: s.Users()}
+		auth := refreshService(t, s, users)
+		first := issueFor(t, auth, s, user.ID, "")
+		keeping := func(kept tokenauth.IssuedToken) func() {
+			return func() {
+				if err := s.Users().SetPassword(t.Context(), user.ID, tokenauth.NewSecret("new"), kept.Token); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		users.reload = keeping(first)
+		second, err := refreshWith(t.Context(), auth, first)
+		if err != nil || !isValid(t, auth, second) {
+			t.Fatalf("a refresh during the change: error %v, or the token is not valid", err)
+		}
+		users.recheck = keeping(second)
+		again, err := refreshWith(t.Context(), auth, first)
+		if err != nil || again.AccessToken.Reveal() != second.AccessToken.Reveal() || !isValid(t, auth, second) {
+			t.Fatalf("a repetition during the change: error %v, or the token is not valid, or another one", err)
+		}
+	})
+}
+
 // A new password keeps the tokens that the caller names, and ends the others, in a
 // transaction of the store or of the host.
 func TestSetPasswordKeepsATokenAndEndsTheOthers(t *testing.T) {

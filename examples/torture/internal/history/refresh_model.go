@@ -9,8 +9,8 @@ const (
 	// remembered is how many rotations a slot remembers. The refresh of an earlier one is
 	// refused within the grace, too.
 	remembered = 4
-	// known is how many rotations the model knows. Those that a slot no longer remembers
-	// must not end the sign-in within the grace.
+	// known is how many rotations the model knows. A slot remembers fewer of them, but a
+	// token of the others must not end the sign-in within the grace either.
 	known = 10
 )
 
