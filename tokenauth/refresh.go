@@ -160,11 +160,11 @@ func (s *Service) lookAfterRefresh(ctx context.Context, t *Token, user Principal
 	further, cancel := deadline.Detach(ctx) // the tokens must not stay if they must not be used
 	defer cancel()
 	err = s.lookAgain(further, user, t.ClientID)
-	switch {
-	case !errors.Is(err, ErrRejected):
+	if !errors.Is(err, ErrRejected) {
 		return err == nil, err
-	case s.restamped(further, t):
-		return false, nil
+	}
+	if kept, failed := s.restamped(further, t); kept || failed != nil {
+		return false, failed
 	}
 	s.discard(context.WithoutCancel(ctx), t)
 	return false, because(errRefreshToken, err)
@@ -174,20 +174,31 @@ func (s *Service) lookAfterRefresh(ctx context.Context, t *Token, user Principal
 // the client. It reports false if the user was changed meanwhile, and the token was kept.
 func (s *Service) reloadFor(ctx context.Context, client *Client, t *Token) (user Principal, found bool, err error) {
 	user, err = s.reload(ctx, t.Principal)
-	switch {
-	case errors.Is(err, errRefreshToken) && s.restamped(ctx, t):
-		return user, false, nil
-	case err == nil && !client.admits(&user):
+	if errors.Is(err, errRefreshToken) {
+		if kept, failed := s.restamped(ctx, t); kept || failed != nil {
+			return user, false, failed
+		}
+	}
+	if err == nil && !client.admits(&user) {
 		err = errRefreshToken
 	}
 	return user, err == nil, err
 }
 
 // restamped reports whether the slot still holds the token, with another stamp. A change
-// of the user may have kept the token, as SetPassword of gormstore's Users does.
-func (s *Service) restamped(ctx context.Context, t *Token) bool {
+// of the user may have kept the token, as SetPassword of gormstore's Users does. If the
+// storage fails, that stays open.
+func (s *Service) restamped(ctx context.Context, t *Token) (bool, error) {
 	now, err := s.refresh.lookups.find(ctx, t.Slot)
-	return err == nil && equal(&now.Digest, &t.Digest) && now.Principal.Stamp != t.Principal.Stamp
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt):
+		return false, nil
+	case err == errPanic:
+		return false, err
+	case err != nil:
+		return false, unavailable("finding a refreshed token again", err)
+	}
+	return equal(&now.Digest, &t.Digest) && now.Principal.Stamp != t.Principal.Stamp, nil
 }
 
 // repeat returns the pair of tokens that the sign-in has now, to a client that used its

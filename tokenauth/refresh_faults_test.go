@@ -212,6 +212,39 @@ func TestRefreshDuringAChangeThatKeepsTheToken(t *testing.T) {
 	}
 }
 
+// A user may be rejected because the token that was read has an earlier stamp than the
+// stored one. If the storage cannot tell, the sign-in goes on.
+func TestRejectionWhileTheStorageFailsEndsNoSignIn(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"Reload", "Recheck"} {
+		store := new(counted)
+		users := &stamping{stamp: "1", before: func(string) {}}
+		auth := newService(t, store, users, &tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)})
+		p := alice()
+		p.Stamp = "1"
+		first := mustIssue(t, auth, p)
+		down := false
+		store.before = func(_ context.Context, method string) error {
+			if down && method == "FindRefresh" {
+				return errors.New("the storage is down")
+			}
+			return nil
+		}
+		users.before = func(called string) {
+			if called == method {
+				users.stamp, down = "2", true
+			}
+		}
+		if _, err := refresh(t, auth, first.RefreshToken); !errors.Is(err, tokenauth.ErrUnavailable) {
+			t.Errorf("rejected by %s while the storage fails: error %v, want ErrUnavailable", method, err)
+		}
+		users.before, users.stamp, down = func(string) {}, "1", false
+		if _, err := refresh(t, auth, first.RefreshToken); err != nil {
+			t.Errorf("rejected by %s while the storage failed: later error %v", method, err)
+		}
+	}
+}
+
 // If the host shortens MaxLifetime, a sign-in that is older gets no more tokens. They
 // would have expired when they were issued.
 func TestShorterMaxLifetimeEndsOlderSignIns(t *testing.T) {
