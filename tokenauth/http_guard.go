@@ -56,7 +56,8 @@ type Requirement struct {
 	//
 	// The handler must return when the context ends. A handler that may be
 	// blocked in a write needs more: [context.AfterFunc] can set a write deadline
-	// ([http.ResponseController]) or close the connection. Before the handler
+	// ([http.ResponseController]) or close the connection. The handshake of a
+	// WebSocket removes a deadline, so call AfterFunc behind it. Before the handler
 	// returns, it stops that func or waits for it: afterwards the server may use
 	// the connection for another request. Stream may be combined with the other
 	// fields.

@@ -103,13 +103,14 @@ const signInAgain websocket.StatusCode = 4401
 func (s *service) socket(c *gin.Context) {
 	s.sockets.Add(1)
 	defer s.sockets.Done()
-	defer unblock(c)()
-	ctx := c.Request.Context()
+	ctx, finish := c.Request.Context(), unblock(c)
 	conn, err := websocket.Accept(c.Writer, c.Request, nil)
+	finish()
 	if err != nil {
 		return // Accept has answered
 	}
 	defer conn.CloseNow()
+	defer unblock(c)() // again, because Accept removes a deadline
 	// Not ctx: when it ends, the package would close the connection without a status.
 	open := conn.CloseRead(context.WithoutCancel(ctx)) // ends with the connection
 	seconds := time.NewTicker(time.Second)

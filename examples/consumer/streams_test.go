@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -125,32 +126,74 @@ func TestBlockedStreamEnds(t *testing.T) {
 	for path, upgrade := range map[string]string{"/events": "", "/ws": upgrade} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
-			returned := make(chan struct{})
-			routes := s.service.routes()
-			listener := make(pipes, 1)
-			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				defer close(returned)
-				routes.ServeHTTP(w, r)
-			})}
-			go server.Serve(listener)
-			defer server.Close()
-			conn, served := net.Pipe()
-			defer conn.Close()
-			defer close(listener)
-			listener <- served
 			phone := s.client(t).signIn("username", "the phone of "+path)
-			io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+phone.token+"\r\n"+upgrade+"\r\n")
-			if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil { // the next write blocks
-				t.Fatal(err)
-			}
+			client, server := net.Pipe()
+			returned := s.serveBlocked(t, client, server, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+phone.token+"\r\n"+upgrade+"\r\n")
 			phone.want(204, "DELETE", "/session", nil)
-			select {
-			case <-returned:
-			case <-time.After(wait):
-				t.Error("the handler did not return")
-			}
+			expectReturned(t, returned)
 		})
 	}
+	t.Run("during the handshake", func(t *testing.T) {
+		t.Parallel()
+		phone := s.client(t).signIn("username", "another phone")
+		client, server := net.Pipe()
+		hijacked := &handshaking{Conn: server, deadline: make(chan struct{}), end: func() { phone.want(204, "DELETE", "/session", nil) }}
+		returned := s.serveBlocked(t, client, hijacked, "GET /ws HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+phone.token+"\r\n"+upgrade+"\r\n")
+		expectReturned(t, returned)
+	})
+}
+
+// serveBlocked sends a request to the site over the pipe, and reads the answer's header
+// and nothing more. The result is closed when the handler has returned.
+func (s *site) serveBlocked(t *testing.T, client, server net.Conn, request string) (returned chan struct{}) {
+	t.Helper()
+	returned = make(chan struct{})
+	routes := s.service.routes()
+	listener := make(pipes, 1)
+	serving := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(returned)
+		routes.ServeHTTP(w, r)
+	})}
+	go serving.Serve(listener)
+	t.Cleanup(func() { close(listener); client.Close(); serving.Close() })
+	listener <- server
+	io.WriteString(client, request)
+	if _, err := http.ReadResponse(bufio.NewReader(client), nil); err != nil { // the next write blocks
+		t.Fatal(err)
+	}
+	return returned
+}
+
+func expectReturned(t *testing.T, returned chan struct{}) {
+	t.Helper()
+	select {
+	case <-returned:
+	case <-time.After(wait):
+		t.Error("the handler did not return")
+	}
+}
+
+// A handshaking connection ends the token when the server hands the connection to the
+// handler, which removes the connection's deadlines.
+type handshaking struct {
+	net.Conn
+	end      func()
+	set      sync.Once
+	deadline chan struct{} // closed when there is a deadline for writing
+}
+
+func (h *handshaking) SetDeadline(t time.Time) error {
+	h.end()
+	select {
+	case <-h.deadline:
+	case <-time.After(wait):
+	}
+	return h.Conn.SetDeadline(t)
+}
+
+func (h *handshaking) SetWriteDeadline(t time.Time) error {
+	defer h.set.Do(func() { close(h.deadline) })
+	return h.Conn.SetWriteDeadline(t)
 }
 
 // A shutdown ends streams, so it does not wait for them. Their clients learn that
