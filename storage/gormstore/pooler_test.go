@@ -271,11 +271,11 @@ func through(t *testing.T, bouncer *throwaway.Server, direct string) string {
 func useEverything(t *testing.T, w watched, db *gorm.DB) {
 	t.Helper()
 	useAll(t, w, db)
-	useTogether(t, w.Store, db, 3)
+	useTogether(t, w.Store, db)
 }
 
-// useTogether signs 12 users in and changes them, concurrently, as often as rounds says.
-func useTogether(t *testing.T, s *gormstore.Store, db *gorm.DB, rounds int) {
+// useTogether signs users in and changes them, concurrently.
+func useTogether(t *testing.T, s *gormstore.Store, db *gorm.DB) {
 	t.Helper()
 	auth, ctx := service(t, s, s.Users()), t.Context()
 	var wg sync.WaitGroup
@@ -286,7 +286,7 @@ func useTogether(t *testing.T, s *gormstore.Store, db *gorm.DB, rounds int) {
 				t.Error(err)
 				return
 			}
-			for round := range rounds {
+			for round := range long(12) {
 				if err := useOnce(ctx, auth, s.Users(), db, user, round); err != nil {
 					t.Errorf("%s, round %d: %v", user.Name, round, err)
 					return

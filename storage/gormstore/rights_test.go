@@ -147,7 +147,7 @@ func TestWorksWithLeastRights(t *testing.T) {
 			}
 			if !options.Feed {
 				operate(t, s)
-				useTogether(t, s, db, long(12))
+				useTogether(t, s, db)
 				return
 			}
 			w, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{})
@@ -156,7 +156,7 @@ func TestWorksWithLeastRights(t *testing.T) {
 			}
 			useAll(t, watched{s, w.(tokenauth.Watcher)}, a.admin)
 			operate(t, s)
-			useTogether(t, s, db, long(12))
+			useTogether(t, s, db)
 			one, other := replica(t, w, time.Minute), replica(t, w, time.Minute)
 			accessToken := issueTo(t, one, "carol")
 			warm(t, other, accessToken)
