@@ -63,7 +63,12 @@ func TestUploadsBehindGuardsLeaveNoFile(t *testing.T) {
 					panic("a bug in the handler")
 				}
 			})
-			server := httptest.NewUnstartedServer(handler)
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				handler.ServeHTTP(w, r)
+				if r.MultipartForm == nil || len(r.MultipartForm.File["file"]) != 1 { // which the server removes
+					t.Errorf("the server's request by HTTP/%d has no upload", r.ProtoMajor)
+				}
+			}))
 			server.EnableHTTP2 = true
 			server.StartTLS()
 			defer server.Close()

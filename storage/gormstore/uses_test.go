@@ -411,8 +411,8 @@ func TestFeedDoesNotReportUses(t *testing.T) {
 	// On a busy machine the feed may just be lost and not report a change. So each change
 	// is made until the feed reports it, and changes the row each time.
 	for _, change := range []string{
-		`roles = roles || 'x'`, `digest = decode(md5(digest::text) || md5('y'), 'hex')`, `expires_at = expires_at - 1`, `expires_at = expires_at`,
-		`expires_at = expires_at + 1, user_name = user_name || 'x'`, `expires_at = expires_at + 1, hosts = json_build_object('a', hosts)`,
+		`roles = md5(roles)`, `digest = decode(md5(digest::text) || md5('y'), 'hex')`, `expires_at = expires_at - 1`, `expires_at = expires_at`,
+		`expires_at = expires_at + 1, user_name = md5(user_name)`, `expires_at = expires_at + 1, hosts = json_build_object('a', random())`,
 		`expires_at = expires_at + 1, attributes = reverse(attributes)`,
 	} {
 		settle()
@@ -420,9 +420,6 @@ func TestFeedDoesNotReportUses(t *testing.T) {
 		eventually(t, "the feed reports "+change, func() bool {
 			if err := db.Exec(`UPDATE tokenauth_tokens SET ` + change + ` WHERE user_id <> ''`).Error; err != nil {
 				t.Fatal(err)
-			}
-			for wait := time.Now().Add(lease); feed.changed.Load() == before && time.Now().Before(wait); {
-				time.Sleep(time.Millisecond)
 			}
 			return feed.changed.Load() > before
 		})
