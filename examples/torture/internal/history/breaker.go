@@ -32,6 +32,7 @@ type breaker struct {
 	*trial.Env
 	faults   []*inject.Fault
 	replicas []*tokenauth.Service
+	left     []int // the faults that are still to inject before each is injected once more
 
 	mu      sync.Mutex
 	strikes []*strike
@@ -50,22 +51,33 @@ func newBreaker(e *trial.Env, faults []*inject.Fault, replicas []*tokenauth.Serv
 	return &breaker{Env: e, faults: chosen, replicas: replicas}
 }
 
-// run injects one fault after the other until the trial is over, and at least one. It
-// injects each fault once in a random order, then each once more in another order.
-func (b *breaker) run(tb testing.TB, rng *rand.Rand) {
-	for len(b.faults) > 0 {
-		for _, i := range rng.Perm(len(b.faults)) {
-			// The caches fill between two faults.
-			inject.Wait(tb.Context(), rand.N(leaseOf(b.Env)))
-			if b.Over() && len(b.strikes) > 0 || tb.Context().Err() != nil {
+// run injects one fault after the other until the histories of a round are made, and at
+// least one. Over several rounds it injects each fault once in a random order, then each
+// once more in another order.
+func (b *breaker) run(tb testing.TB, rng *rand.Rand, made <-chan struct{}) {
+	for n := 0; len(b.faults) > 0; n++ {
+		// The caches fill between two faults.
+		inject.Wait(tb.Context(), rand.N(leaseOf(b.Env)))
+		select {
+		case <-made:
+			if n > 0 {
 				return
 			}
-			if err := b.strike(tb.Context(), rng, b.faults[i]); err != nil {
-				if tb.Context().Err() == nil {
-					tb.Errorf("feeds: injecting %q: %v", b.faults[i].Name, err)
-				}
-				return
+		default:
+		}
+		if tb.Context().Err() != nil {
+			return
+		}
+		if len(b.left) == 0 {
+			b.left = rng.Perm(len(b.faults))
+		}
+		f := b.faults[b.left[0]]
+		b.left = b.left[1:]
+		if err := b.strike(tb.Context(), rng, f); err != nil {
+			if tb.Context().Err() == nil {
+				tb.Errorf("feeds: injecting %q: %v", f.Name, err)
 			}
+			return
 		}
 	}
 }

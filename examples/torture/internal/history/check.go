@@ -3,7 +3,6 @@ package history
 import (
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -21,11 +20,6 @@ type verdict struct {
 // patience is the maximum time to check a history of one slot.
 const patience = 20 * time.Second
 
-// checking is held while a history of caches is checked. Several checks at once would
-// take all processors from the replicas of other histories, whose feeds must be back in
-// time.
-var checking sync.Mutex
-
 // check checks a history against the model. With a leeway of zero the history must be
 // linearizable. Otherwise a validation may see a state that is older by the leeway.
 // But a replica that refused or ended a token must not accept it again.
@@ -35,8 +29,6 @@ func (h *history) check(operations []*operation, leeway time.Duration) (v verdic
 	v.broken = append(v.broken, rejectedForNothing(operations)...)
 	if leeway > 0 {
 		v.broken = append(v.broken, revived(operations)...)
-		checking.Lock()
-		defer checking.Unlock()
 	}
 	v.broken = append(v.broken, h.wronglyListed(operations)...)
 	endings := h.endings(operations)

@@ -35,7 +35,7 @@ func Strict(tb testing.TB, e *trial.Env) {
 		handles = append(handles, e.Backend.Connect(tb))
 	}
 	each(4, func(worker int) {
-		for n := uint64(worker); !e.Over(); n += 4 {
+		for n := uint64(worker); n < 4 || !e.Over(); n += 4 { // each worker makes at least one history
 			rng := rand.New(rand.NewPCG(e.Seed, n))
 			p := drawPlan(rng, fmt.Sprintf("strict %d %d", e.Seed, n), 0)
 			rate := 0.0
@@ -71,7 +71,7 @@ func Bounded(tb testing.TB, e *trial.Env) {
 		handles = append(handles, e.Backend.Connect(tb))
 	}
 	const perGeneration, atOnce = 40, 10
-	for generation := uint64(0); !e.Over(); generation++ {
+	for generation := uint64(0); generation == 0 || !e.Over(); generation++ {
 		rng := rand.New(rand.NewPCG(e.Seed, 1<<32+generation))
 		rate := 0.0
 		if generation%2 == 1 {
@@ -103,8 +103,11 @@ func Bounded(tb testing.TB, e *trial.Env) {
 			trial.AwaitFeeds(ctx, s.replicas...)
 		}
 		each(atOnce, func(worker int) {
-			for i := uint64(worker); i < perGeneration && !e.Over(); i += atOnce {
+			for i := uint64(worker); i < perGeneration; i += atOnce {
 				n := generation*perGeneration + i
+				if n >= atOnce && e.Over() { // each worker makes at least one history
+					return
+				}
 				p := drawPlan(rand.New(rand.NewPCG(e.Seed, n)), fmt.Sprintf("bounded %d %d", e.Seed, n), 12*time.Millisecond)
 				settings[n%2].judge(tb, "bounded", n, p, lease+trial.Allowance)
 			}
@@ -209,7 +212,7 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 		}
 	})
 	if s.faulty { // short enough to end hanging calls soon, long enough for all others
-		options.Timeout = 300 * time.Millisecond
+		options.Timeout = 300*time.Millisecond + s.Patience/30
 		if s.Backend.Name == "memory" {
 			options.Timeout = 30 * time.Millisecond
 		}
@@ -223,43 +226,51 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 
 // judge makes a history and checks it.
 func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway time.Duration) {
+	s.record(tb, trial, n, p, leeway)()
+}
+
+// record makes a history and returns the function that checks it.
+func (s *setting) record(tb testing.TB, trial string, n uint64, p plan, leeway time.Duration) (check func()) {
 	h := &history{plan: p, max: s.max, refresh: s.refresh, replicas: s.replicas, directory: s.directory, endsKept: s.Plant != nil && s.Plant.EndsKept}
 	operations := h.run(tb.Context())
 	if tb.Context().Err() != nil {
-		return
+		return func() {}
 	}
-	v := h.check(operations, leeway)
-	if s.answers && !s.faulty {
-		v.broken = append(v.broken, failedForNothing(operations)...)
-	}
-	if len(operations) < 200 {
-		return // too short: users were disabled for most of the time
-	}
-	s.Histories.Add(1)
-	s.Env.Operations.Add(int64(len(operations)))
-	s.count(operations)
-	if s.refresh != nil && !p.plain {
-		s.refreshed.Add(1)
-	}
-	if v.undecided {
-		s.Undecided.Add(1)
-	}
-	if len(v.broken) == 0 {
-		return
-	}
-	see := ""
-	if v.info != nil {
-		file := s.Report.Path(fmt.Sprintf("%s-%d-%d.html", trial, s.Seed, n))
-		if err := porcupine.VisualizePath(model, *v.info, file); err != nil {
-			file = err.Error()
-		}
-		see = "; see " + file
-	}
+	faults := ""
 	if s.during != nil {
-		see = fmt.Sprintf(", during the faults %s%s", strings.Join(s.during(h.began), ", "), see)
+		faults = ", during the faults " + strings.Join(s.during(h.began), ", ")
 	}
-	for _, broken := range v.broken {
-		s.Violate("%s history %d of seed %d on %s: %s%s", trial, n, s.Seed, s.Backend.Name, broken, see)
+	return func() {
+		v := h.check(operations, leeway)
+		if s.answers && !s.faulty {
+			v.broken = append(v.broken, failedForNothing(operations)...)
+		}
+		if len(operations) < 200 {
+			return // too short: users were disabled for most of the time
+		}
+		s.Histories.Add(1)
+		s.Env.Operations.Add(int64(len(operations)))
+		s.count(operations)
+		if s.refresh != nil && !p.plain {
+			s.refreshed.Add(1)
+		}
+		if v.undecided {
+			s.Undecided.Add(1)
+		}
+		if len(v.broken) == 0 {
+			return
+		}
+		see := ""
+		if v.info != nil {
+			file := s.Report.Path(fmt.Sprintf("%s-%d-%d.html", trial, s.Seed, n))
+			if err := porcupine.VisualizePath(model, *v.info, file); err != nil {
+				file = err.Error()
+			}
+			see = "; see " + file
+		}
+		for _, broken := range v.broken {
+			s.Violate("%s history %d of seed %d on %s: %s%s%s", trial, n, s.Seed, s.Backend.Name, broken, faults, see)
+		}
 	}
 }
 
