@@ -233,8 +233,14 @@ func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway ti
 func (s *setting) record(tb testing.TB, trial string, n uint64, p plan, leeway time.Duration) (check func()) {
 	h := &history{plan: p, max: s.max, refresh: s.refresh, replicas: s.replicas, directory: s.directory, endsKept: s.Plant != nil && s.Plant.EndsKept}
 	operations := h.run(tb.Context())
-	if tb.Context().Err() != nil {
+	if tb.Context().Err() != nil || len(operations) < 200 { // too short: users were disabled for most of the time
 		return func() {}
+	}
+	s.Histories.Add(1)
+	s.Env.Operations.Add(int64(len(operations)))
+	s.count(operations)
+	if s.refresh != nil && !p.plain {
+		s.refreshed.Add(1)
 	}
 	faults := ""
 	if s.during != nil {
@@ -244,15 +250,6 @@ func (s *setting) record(tb testing.TB, trial string, n uint64, p plan, leeway t
 		v := h.check(operations, leeway)
 		if s.answers && !s.faulty {
 			v.broken = append(v.broken, failedForNothing(operations)...)
-		}
-		if len(operations) < 200 {
-			return // too short: users were disabled for most of the time
-		}
-		s.Histories.Add(1)
-		s.Env.Operations.Add(int64(len(operations)))
-		s.count(operations)
-		if s.refresh != nil && !p.plain {
-			s.refreshed.Add(1)
 		}
 		if v.undecided {
 			s.Undecided.Add(1)
