@@ -15,8 +15,9 @@ import (
 
 // Store is a [tokenauth.Storage] in memory. It is also a [tokenauth.Lister],
 // [tokenauth.Purger], [tokenauth.BulkRevoker], [tokenauth.UseRecorder],
-// [tokenauth.Refresher] and [tokenauth.Watcher]. The zero value is empty and ready
-// to use. It must not be copied after first use. It is safe for concurrent use.
+// [tokenauth.Refresher], [tokenauth.Renamer] and [tokenauth.Watcher]. The zero value
+// is empty and ready to use. It must not be copied after first use. It is safe for
+// concurrent use.
 //
 // Only [Store.Watch] blocks. [Store.Find] may return [tokenauth.ErrNotFound].
 // [Store.Purge], [Store.RevokeClient], [Store.RevokeAll], [Store.RevokeUnused]
@@ -45,6 +46,9 @@ var (
 	_ tokenauth.UseRecorder = (*Store)(nil)
 	_ tokenauth.Refresher   = (*Store)(nil)
 )
+
+// keyClient is the client ID of the tokens that are API keys ([tokenauth.Keys]).
+const keyClient = "\x01key"
 
 // reservedUser is the user key that consists of 0xFF bytes.
 var reservedUser = tokenauth.UserKey(bytes.Repeat([]byte{0xFF}, len(tokenauth.UserKey{})))
@@ -193,10 +197,22 @@ func (sh *shard) record(use *tokenauth.Use) {
 	}
 }
 
+// Rename implements [tokenauth.Renamer].
+func (s *Store) Rename(_ context.Context, slot tokenauth.Slot, d tokenauth.Digest, name string) error {
+	sh := s.shard(slot.User)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	tokens := sh.users[slot.User]
+	if i := indexOf(tokens, slot); i >= 0 && tokens[i].Digest == d {
+		tokens[i].DeviceName = name
+	}
+	return nil
+}
+
 // RevokeUnused implements [tokenauth.UseRecorder].
 func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error) {
 	return s.sweep(ctx, func(t *tokenauth.Token) bool {
-		return t.IssuedAt.Before(before) && t.LastSeen.Before(before) && t.Slot.User != reservedUser
+		return t.IssuedAt.Before(before) && t.LastSeen.Before(before) && t.Slot.User != reservedUser && t.ClientID != keyClient
 	}, s.feeds.changed)
 }
 
