@@ -213,8 +213,9 @@ const (
 
 // Store is a [tokenauth.Storage] in Redis. [New] returns one. It is also a
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.BulkRevoker],
-// [tokenauth.UseRecorder], [tokenauth.Refresher] and [throttle.Storage]. It is safe
-// for concurrent use, and several processes may share one Redis.
+// [tokenauth.UseRecorder], [tokenauth.Refresher], [tokenauth.Renamer] and
+// [throttle.Storage]. It is safe for concurrent use, and several processes may share
+// one Redis.
 //
 // Each method except [Store.FindBatch] returns as soon as its context ends. The
 // client may continue with the command in the background for a while. A client
@@ -231,6 +232,7 @@ var (
 	_ tokenauth.BatchFinder = (*Store)(nil)
 	_ tokenauth.Lister      = (*Store)(nil)
 	_ tokenauth.Refresher   = (*Store)(nil)
+	_ tokenauth.Renamer     = (*Store)(nil)
 )
 
 // New returns a [Store] that uses the client. The options may be nil. New does

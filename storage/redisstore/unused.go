@@ -16,6 +16,9 @@ import (
 // namesKey is the key under which services keep their names. No user has it.
 var namesKey = tokenauth.UserKey(bytes.Repeat([]byte{0xFF}, len(tokenauth.UserKey{})))
 
+// keyClient is the client ID of the tokens that are API keys ([tokenauth.Keys]).
+const keyClient = "\x01key"
+
 // RevokeUnused implements [tokenauth.UseRecorder]. It reads all tokens in Redis,
 // and removes each one that was not used with a script. It returns an error if
 // it may have missed some keys, as [Store.RevokeClient] does.
@@ -26,7 +29,7 @@ func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64
 		var runs []rueidis.LuaExec
 		err := s.each(ctx, conn, users, func(u tokenauth.UserKey, name, value string) {
 			t, err := decode([]byte(value))
-			if err != nil || u == namesKey || !t.IssuedAt.Before(before) {
+			if err != nil || u == namesKey || t.ClientID == keyClient || !t.IssuedAt.Before(before) {
 				return
 			}
 			runs = append(runs, rueidis.LuaExec{
