@@ -45,6 +45,7 @@ var (
 	_ tokenauth.BulkRevoker = (*Store)(nil)
 	_ tokenauth.UseRecorder = (*Store)(nil)
 	_ tokenauth.Refresher   = (*Store)(nil)
+	_ tokenauth.Renamer     = (*Store)(nil)
 )
 
 // keyClient is the client ID of the tokens that are API keys ([tokenauth.Keys]).
