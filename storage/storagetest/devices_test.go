@@ -116,7 +116,7 @@ func TestRunDetectsBrokenDevices(t *testing.T) {
 		{"trims names of devices", stores(func(t *tokenauth.Token) { t.DeviceName = strings.TrimSpace(t.DeviceName) }), []string{"RoundTrip", "OddValues"}, ""},
 		{"stores devices in lower case", stores(func(t *tokenauth.Token) { t.Device = strings.ToLower(t.Device) }), []string{"RoundTrip"}, ""},
 		{"stores IssuedAt in whole seconds", stores(func(t *tokenauth.Token) { t.IssuedAt = t.IssuedAt.Truncate(time.Second) }),
-			[]string{"RoundTrip", "KeepsDeviceName", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused"}, ""},
+			[]string{"RoundTrip", "KeepsDeviceName", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused", "Rename", "RenameRace"}, ""},
 		{"stores IssuedAt in hundredths of a second", stores(func(t *tokenauth.Token) { t.IssuedAt = t.IssuedAt.Truncate(10 * time.Millisecond) }),
 			[]string{"RoundTrip", "KeepsDeviceName", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused"}, ""},
 		{"stores lifetimes of 30 days at most", stores(func(t *tokenauth.Token) { t.Lifetime = min(t.Lifetime, 30*24*time.Hour) }), []string{"RoundTrip"}, ""},
