@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -32,7 +33,7 @@ type Store struct {
 
 type shard struct {
 	mu    sync.RWMutex
-	users map[tokenauth.UserKey][]tokenauth.Token // one token for each slot; LastSeen is the last recorded use
+	users map[tokenauth.UserKey][]tokenauth.Token // one token for each slot, sorted by client key; LastSeen is the last recorded use
 	_     [32]byte                                // fills the shard up to 64 bytes, the size of a cache line
 }
 
@@ -70,7 +71,8 @@ func (sh *shard) replace(t tokenauth.Token) bool {
 	defer sh.mu.Unlock()
 	t.Replaced, t.LastSeen = tokenauth.Digest{}, time.Time{}
 	tokens := sh.users[t.Slot.User]
-	if i := indexOf(tokens, t.Slot); i >= 0 {
+	i, found := search(tokens, t.Slot.Client)
+	if found {
 		t.Replaced = tokens[i].Digest
 		if t.DeviceName == "" {
 			t.DeviceName = tokens[i].DeviceName
@@ -81,7 +83,7 @@ func (sh *shard) replace(t tokenauth.Token) bool {
 	if sh.users == nil {
 		sh.users = make(map[tokenauth.UserKey][]tokenauth.Token)
 	}
-	sh.users[t.Slot.User] = append(tokens, t)
+	sh.users[t.Slot.User] = slices.Insert(tokens, i, t)
 	return false
 }
 
@@ -91,8 +93,8 @@ func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (t tokenauth.Token,
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	tokens := sh.users[slot.User]
-	i := indexOf(tokens, slot)
-	if i < 0 {
+	i, found := search(tokens, slot.Client)
+	if !found {
 		return t, tokenauth.ErrNotFound
 	}
 	t = tokens[i]
@@ -157,8 +159,8 @@ func (sh *shard) refresh(was *tokenauth.Token, t tokenauth.Token) (stored bool) 
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	tokens := sh.users[t.Slot.User]
-	i := indexOf(tokens, t.Slot)
-	if i < 0 {
+	i, found := search(tokens, t.Slot.Client)
+	if !found {
 		return false
 	}
 	now := &tokens[i]
@@ -185,8 +187,8 @@ func (sh *shard) record(use *tokenauth.Use) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	tokens := sh.users[use.Slot.User]
-	i := indexOf(tokens, use.Slot)
-	if i < 0 || tokens[i].Digest != use.Digest {
+	i, found := search(tokens, use.Slot.Client)
+	if !found || tokens[i].Digest != use.Digest {
 		return
 	}
 	t := &tokens[i]
@@ -204,7 +206,7 @@ func (s *Store) Rename(_ context.Context, slot tokenauth.Slot, d tokenauth.Diges
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	tokens := sh.users[slot.User]
-	if i := indexOf(tokens, slot); i >= 0 && tokens[i].Digest == d {
+	if i, found := search(tokens, slot.Client); found && tokens[i].Digest == d {
 		tokens[i].DeviceName = name
 	}
 	return nil
@@ -267,13 +269,11 @@ func (sh *shard) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) 
 	return len(tokens) - len(kept)
 }
 
-// indexOf returns the index of the token in the slot, or -1. The tokens all
-// belong to the user of the slot. It copies no token, because Find calls it.
-func indexOf(tokens []tokenauth.Token, slot tokenauth.Slot) int {
-	for i := range tokens {
-		if tokens[i].Slot.Client == slot.Client {
-			return i
-		}
-	}
-	return -1
+// search returns the index of the token in the client's slot, and whether there is one.
+// Otherwise it returns the index at which to insert one. The tokens all belong to one
+// user. It copies no token, because Find calls it. A user may have thousands of keys, so
+// it does not look at all tokens.
+func search(tokens []tokenauth.Token, client tokenauth.ClientKey) (i int, found bool) {
+	i = sort.Search(len(tokens), func(i int) bool { return bytes.Compare(tokens[i].Slot.Client[:], client[:]) >= 0 })
+	return i, i < len(tokens) && tokens[i].Slot.Client == client
 }
