@@ -83,6 +83,9 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 func (s *Service) introspected(ctx context.Context, request *tokenForm) (t *Token, refresh bool, err error) {
 	p, refresh := s.refresh.parse(request.accessToken)
 	switch {
+	case s.keys.has(request.accessToken):
+		t, err = s.validateKey(ctx, request.accessToken)
+		return t, false, err
 	case !refresh:
 		t, err = s.validate(ctx, request.accessToken)
 		return t, false, err
@@ -126,7 +129,7 @@ func (s *Service) refreshIntrospection(t *Token) []byte {
 	return body.done()
 }
 
-// introspectionResponse returns the response for a valid access token. It has the RFC
+// introspectionResponse returns the response for a valid access token or API key. It has the RFC
 // 7662 §2.2 members that apply to the token, and the same roles and attributes
 // as the token response.
 func (s *Service) introspectionResponse(t *Token) []byte {
@@ -137,7 +140,9 @@ func (s *Service) introspectionResponse(t *Token) []byte {
 	}
 	body.text("username", t.Principal.UserName)
 	body.text("token_type", "bearer")
-	body.number("exp", t.ExpiresAt.Unix())
+	if !t.ExpiresAt.Equal(neverExpires) {
+		body.number("exp", t.ExpiresAt.Unix())
+	}
 	body.number("iat", t.IssuedAt.Unix())
 	body.text("sub", t.Principal.UserID)
 	body.text("role", strings.Join(t.Principal.Roles, ","))

@@ -19,7 +19,8 @@ import (
 // Without a client registry ([Options.Clients]), anyone who has the token may
 // revoke it. With a registry, the client must authenticate, and may revoke only
 // tokens that were issued to it. For another client's token, the error is
-// unauthorized_client, and the token stays valid (RFC 7009 §2.1).
+// unauthorized_client, and the token stays valid (RFC 7009 §2.1). An API key
+// belongs to no client, so every client that has it may revoke it.
 func (s *Service) revocationHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -42,7 +43,7 @@ func (s *Service) revocationHandler() http.Handler {
 		if !ok {
 			return emptyObject, nil // it cannot be valid
 		}
-		if c := request.client; c != nil {
+		if c := request.client; c != nil && !s.keys.has(request.accessToken) { // a key belongs to no client
 			e.ClientID = c.ID
 			switch own, err := s.mayRevoke(ctx, c, slot, &digest); {
 			case err != nil:

@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
-// Revoke ends an access token, or the sign-in of a refresh token
-// ([Options.Refresh]). It is idempotent: it returns no error for a
+// Revoke ends an access token, the sign-in of a refresh token
+// ([Options.Refresh]), or an API key ([Options.Keys]). It is idempotent: it returns no error for a
 // token that is malformed, unknown or no longer valid. Revoking an old access token
 // never ends the token that replaced it. Revoking a refresh token that was used
 // before does end its sign-in. Once Revoke returns nil, this Service
@@ -38,9 +38,12 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 	return s.revokeObserved(ctx, slot, digest, Event{}, nil)
 }
 
-// parse returns the slot and the digest of an access token. It reports false
-// for a string that this Service cannot have issued.
+// parse returns the slot and the digest of an access token or an API key. It reports
+// false for a string that this Service cannot have issued.
 func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
+	if k, ok := s.keys.parse(accessToken); ok {
+		return k.key, k.digest, true
+	}
 	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
 	if !ok {
 		return Slot{}, Digest{}, false
@@ -71,7 +74,8 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 // Other replicas with a cache reject them within [CacheOptions.Lease].
 //
 // It keeps the tokens that are given as except, for example the token of the
-// request in which a user signs out everywhere else ([FromContext]). Without
+// request in which a user signs out everywhere else ([FromContext]). It keeps API keys
+// ([Options.Keys]), which [Keys.RevokeAll] ends. Without
 // them it also ends the token of the current request. The client must then sign
 // in again, unless the host gives it a new token ([Service.Issue]).
 //
@@ -88,6 +92,7 @@ func (s *Service) RevokeUser(ctx context.Context, userID string, except ...Token
 	if userID == "" { // a caller's mistake, because no user has this ID
 		return fmt.Errorf("%w: RevokeUser was called with an empty UserID", ErrInvalidPrincipal)
 	}
+	except = slices.DeleteFunc(slices.Clone(except), func(t Token) bool { return t.Key != "" && t.Slot.User == UserKeyOf(userID).keys() })
 	for i := range except {
 		if except[i].Slot.User != UserKeyOf(userID) || except[i].Digest.IsZero() {
 			return fmt.Errorf("%w: RevokeUser was called with a token to keep that is not the user's", ErrInvalidPrincipal)
@@ -188,6 +193,9 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 	}
 	held := err == nil && (equal(&t.Digest, &digest) || whole != nil && t.continues(whole))
 	switch {
+	case held && s.keys != nil && t.isStoredKey():
+		e.setToken(s.keys.present(t))
+		e.Reason = event.ReasonKey
 	case held:
 		e.setToken(t)
 	case errors.Is(err, ErrCorrupt):

@@ -48,9 +48,10 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 		if errors.Is(err, ErrRejected) {
 			began := time.Now()
 			err = r.revoke(ctx, t.Slot, t.Digest)
-			e := Event{}
-			e.setToken(t)
-			r.observeEnded(ctx, e, began, err)
+			if e := (Event{}); !t.isOwner() {
+				e.setToken(t)
+				r.observeEnded(ctx, e, began, err)
+			}
 		}
 		if err != nil {
 			return err

@@ -29,6 +29,7 @@ type Service struct {
 	timeout       deadline.Timeout
 	lookups       *lookups
 	refresh       *refresher   // nil without Options.Refresh
+	keys          *keyring     // nil without Options.Keys
 	clock         *clock.Clock // nil if the host set Options.Now
 	feed          *changeFeed  // nil if the storage is not a Watcher
 	cache         *tokenCache  // nil without Options.Cache
@@ -102,12 +103,16 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if err := checkRefresh(options.Refresh, s, a); err != nil {
 		return nil, err
 	}
+	if err := checkKeys(options.Keys, s, a); err != nil {
+		return nil, err
+	}
 	if options.Refresh != nil {
 		service.refresh = newRefresher(s.(Refresher), &service.options, &service.timeout, service.securityLog)
 	}
 	if service.uses, err = newUseLog(s, &service.options, &service.timeout, service.allChanged); err != nil {
 		return nil, err
 	}
+	service.keys = newKeyring(s, &service.options, service.uses, &service.timeout, service.allChanged)
 	service.warnHidden()
 	return service, nil
 }
@@ -130,7 +135,7 @@ func (s *Service) followFeed() error {
 		return fmt.Errorf("tokenauth: Options.Cache needs a storage that implements Watcher, but %T does not: use gormstore.WithFeed on PostgreSQL, or redisstore.WithFeed", s.storage)
 	}
 	if s.options.Cache != nil {
-		s.cache = newTokenCache(c.MaxEntries, s.feed)
+		s.cache = newTokenCache(c.MaxEntries, s.feed, s.timeAt)
 	}
 	s.streams = newStreams(&s.options, s.feed, s.lookups.batches != nil)
 	return nil
@@ -166,6 +171,9 @@ func (s *Service) warnHidden() {
 	}
 	if s.options.Devices != nil {
 		all = append(all, hidden{s.storage, storage, reflect.TypeFor[UseRecorder]()})
+	}
+	if s.options.Keys != nil {
+		all = append(all, hidden{s.storage, storage, reflect.TypeFor[Renamer]()})
 	}
 	if _, purges := s.storage.(Purger); purges || s.options.IdleTimeout != 0 {
 		all = append(all, hidden{s.storage, storage, reflect.TypeFor[storageClock]()})
@@ -247,6 +255,17 @@ func (s *Service) CacheStats() (stats CacheStats) {
 	return s.cache.stats()
 }
 
+// timeAt converts reading, which must come from [time.Now], to the Service's
+// time in Unix seconds. If the host set [Options.Now], timeAt ignores reading
+// and calls Options.Now instead. Callers pass a reading that they already have,
+// because reading the clock takes a tenth of the time of a cached validation.
+func (s *Service) timeAt(reading time.Time) int64 {
+	if s.clock != nil {
+		return s.clock.At(reading) / int64(time.Second)
+	}
+	return s.options.Now().Unix()
+}
+
 // changed invalidates a user's tokens in the cache, and has those of open streams
 // checked. Each method that changes tokens calls changed before it returns, so
 // that its caller sees the change. It calls changed even after an error, because
@@ -288,6 +307,23 @@ func checkRefresh(o *RefreshOptions, s Storage, a Authenticator) error {
 	}
 	if _, ok := a.(Reloader); !ok {
 		return fmt.Errorf("tokenauth: Options.Refresh needs an Authenticator that is a Reloader, and %T is not one; those of packages password and gormstore are", a)
+	}
+	return nil
+}
+
+// checkKeys returns an error if the storage or the authenticator cannot have keys.
+func checkKeys(o *KeyOptions, s Storage, a Authenticator) error {
+	if o == nil {
+		return nil
+	}
+	if _, ok := s.(Lister); !ok {
+		return fmt.Errorf("tokenauth: Options.Keys needs a storage that is a Lister, and %T is not one; the stores of gormstore, redisstore and memory are", s)
+	}
+	if _, ok := s.(UseRecorder); !ok {
+		return fmt.Errorf("tokenauth: Options.Keys needs a storage that is a UseRecorder, and %T is not one; the stores of gormstore, redisstore and memory are", s)
+	}
+	if _, ok := a.(Reloader); !ok {
+		return fmt.Errorf("tokenauth: Options.Keys needs an Authenticator that is a Reloader, and %T is not one; those of packages password and gormstore are", a)
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ type streams struct {
 	mu    sync.Mutex
 	runs  int                         // calls of run in progress
 	users map[UserKey][]*streamsToken // the tokens that have streams
+	owned map[UserKey][]*streamsToken // those of them that are API keys, by their owners
 	due   dueTokens                   // those of them that are not being checked
 	alive bool                        // whether the feed was alive at the last look
 }
@@ -41,6 +42,7 @@ type streamsToken struct {
 	first   *stream
 	due     time.Time // when to check it
 	index   int       // in streams.due, or -1 while it is being checked
+	owner   UserKey   // of an API key; otherwise zero
 	again   time.Time // when to check it after the check in progress; zero if nothing changed
 	expired time.Time // when sweep found the token expired, if it may live on
 	ended   bool
@@ -51,6 +53,7 @@ type streamsToken struct {
 type stream struct {
 	end            context.CancelCauseFunc
 	of             *streamsToken
+	roles          []string // of which the user needs one; nil for no role
 	previous, next *stream
 }
 
@@ -119,9 +122,9 @@ var (
 // func that ends the context when the handler has returned. It returns an error
 // if Run is not running. The token is checked at once, in the
 // background, because it may have ended since it was validated.
-func (o *streams) open(r *http.Request, t *Token) (*http.Request, func(), error) {
+func (o *streams) open(r *http.Request, t *Token, roles []string) (*http.Request, func(), error) {
 	ctx, end := context.WithCancelCause(r.Context())
-	st := &stream{end: end}
+	st := &stream{end: end, roles: roles}
 	if !o.add(st, t) {
 		end(nil)
 		return nil, nil, errRunIsMissing
@@ -159,6 +162,13 @@ func (o *streams) tokenOf(t *Token) *streamsToken {
 		o.users = make(map[UserKey][]*streamsToken)
 	}
 	o.users[t.Slot.User] = append(tokens, of)
+	if t.Key != "" {
+		of.owner = UserKeyOf(t.Principal.UserID)
+		if o.owned == nil {
+			o.owned = make(map[UserKey][]*streamsToken)
+		}
+		o.owned[of.owner] = append(o.owned[of.owner], of)
+	}
 	return of
 }
 
@@ -191,14 +201,20 @@ func (o *streams) forget(of *streamsToken) {
 	if of.index >= 0 {
 		heap.Remove(&o.due, of.index)
 	}
-	user := of.token.Slot.User
-	tokens := o.users[user]
-	if len(tokens) > 1 {
-		o.users[user] = slices.DeleteFunc(tokens, func(t *streamsToken) bool { return t == of })
-		return
+	forgetIn(o.users, of.token.Slot.User, of)
+	if o.owned != nil {
+		forgetIn(o.owned, of.owner, of)
 	}
-	if delete(o.users, user); len(o.users) == 0 {
-		o.users, o.due = nil, nil // a map and a slice keep the memory of the entries that they had
+	if len(o.users) == 0 {
+		o.users, o.owned, o.due = nil, nil, nil // a map and a slice keep the memory of the entries that they had
+	}
+}
+
+func forgetIn(users map[UserKey][]*streamsToken, u UserKey, of *streamsToken) {
+	if tokens := users[u]; len(tokens) > 1 {
+		users[u] = slices.DeleteFunc(tokens, func(t *streamsToken) bool { return t == of })
+	} else {
+		delete(users, u)
 	}
 }
 
@@ -242,9 +258,12 @@ func (o *streams) bring(of *streamsToken, at time.Time) {
 func (o *streams) changed(u UserKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if tokens := o.users[u]; len(tokens) > 0 {
+	if tokens, owned := o.users[u], o.owned[u]; len(tokens)+len(owned) > 0 {
 		first := time.Now().Add(-streamRest)
 		for _, of := range tokens {
+			o.bring(of, first)
+		}
+		for _, of := range owned {
 			o.bring(of, first)
 		}
 		o.wakeUp()

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -147,6 +148,9 @@ func (o *streams) check(ctx context.Context, of *streamsToken, look func(context
 		o.end(of, err)
 		return
 	}
+	if err == nil && t.Key != "" {
+		o.endUnmet(of, t)
+	}
 	o.failing.report(ctx, o.logger, &of.failing, err)
 	alive := o.feed != nil && o.feed.alive()
 	o.mu.Lock()
@@ -175,4 +179,19 @@ func (o *streams) check(ctx context.Context, of *streamsToken, look func(context
 	of.again = time.Time{}
 	heap.Push(&o.due, of)
 	o.wakeUp()
+}
+
+// endUnmet ends those streams of an API key whose roles the key no longer has.
+func (o *streams) endUnmet(of *streamsToken, now *Token) {
+	var unmet []*stream
+	o.mu.Lock()
+	for st := of.first; st != nil; st = st.next {
+		if len(st.roles) > 0 && !now.Principal.HasRole(st.roles...) {
+			unmet = append(unmet, st)
+		}
+	}
+	o.mu.Unlock()
+	for _, st := range unmet {
+		st.end(because(ErrInvalidToken, &roleError{st.roles, slices.Clone(now.Principal.Roles)}))
+	}
 }

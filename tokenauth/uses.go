@@ -61,8 +61,8 @@ type sighting struct {
 	until   int64 // when it expires with this use, or 0 if that is not later
 }
 
-// newUseLog returns a useLog for the storage, or nil if no option needs one. It
-// is the only place that checks whether the storage is a [UseRecorder].
+// newUseLog returns a useLog for the storage, or nil if no option needs one for
+// sign-ins. It is the only place that checks whether the storage is a [UseRecorder].
 func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, changed func()) (*useLog, error) {
 	recorder, ok := s.(UseRecorder)
 	for _, need := range []struct {
@@ -76,7 +76,11 @@ func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, changed func())
 	if !ok || o.IdleTimeout == 0 && o.MaxLifetime == 0 && o.Devices == nil {
 		return nil, nil
 	}
-	return &useLog{options: o, timeout: timeout, changed: changed, recorder: recorder, hurry: make(chan struct{}, 1)}, nil
+	return makeUseLog(recorder, o, timeout, changed), nil
+}
+
+func makeUseLog(r UseRecorder, o *Options, timeout *deadline.Timeout, changed func()) *useLog {
+	return &useLog{options: o, timeout: timeout, changed: changed, recorder: r, hurry: make(chan struct{}, 1)}
 }
 
 // useHourOf returns the number of the hour, for this token, to which a time in
@@ -128,7 +132,7 @@ func (u *useLog) note(t *Token, mark *atomic.Int64, now int64) {
 			seen.until = until
 		}
 	}
-	if seen.until == 0 && useHourStart(&t.Digest, hour) <= t.IssuedAt.Unix() {
+	if seen.until == 0 && useHourStart(&t.Digest, hour) <= t.IssuedAt.Unix() && t.Key == "" {
 		return // the sign-in itself counts as a use
 	}
 	sh.unsent[t.Slot] = seen

@@ -115,6 +115,10 @@ const (
 	// there is a copy of it. The Service ended the sign-in, which is a [Revoked] event
 	// with the same Reason.
 	ReasonReused Reason = "reused"
+	// ReasonKey is about an API key. For an [Issued] event, a user made a key. For a
+	// [Revoked] event, the Service revoked a key, or all keys of a user. For a
+	// [Refused] event, the key is valid, but the route lets only sign-ins through.
+	ReasonKey Reason = "key"
 	// ReasonFallback, only for a [Validated] event: Options.Fallback
 	// authenticated the request.
 	ReasonFallback Reason = "fallback"

@@ -1,0 +1,142 @@
+package tokenauth
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
+)
+
+// A keyring has what only API keys need. Its methods that take a key as a client sent
+// it may be called if the keyring is nil.
+type keyring struct {
+	*KeyOptions
+	renamer  Renamer // nil if the storage is not one
+	uses     *useLog // may be that of the sign-ins
+	renewals renewals
+}
+
+// newKeyring returns a keyring, or nil without [Options.Keys]. The argument uses is the
+// useLog of the sign-ins, or nil.
+func newKeyring(s Storage, o *Options, uses *useLog, timeout *deadline.Timeout, changed func()) *keyring {
+	if o.Keys == nil {
+		return nil
+	}
+	k := &keyring{KeyOptions: o.Keys, uses: uses}
+	k.renamer, _ = s.(Renamer)
+	if uses == nil {
+		k.uses = makeUseLog(s.(UseRecorder), o, timeout, changed)
+	}
+	return k
+}
+
+// has reports whether a string has the form of a key, except for its checksum.
+func (k *keyring) has(text string) bool {
+	return k != nil && accesstoken.IsKey(k.Prefix, text)
+}
+
+// claims reports whether a string begins like a key, valid or not.
+func (k *keyring) claims(text string) bool {
+	return k != nil && strings.HasPrefix(text, k.Prefix)
+}
+
+// digest returns the digest of a key, if the string has the form of one, except for
+// its checksum.
+func (k *keyring) digest(text string) (d Digest, ok bool) {
+	if k == nil {
+		return d, false
+	}
+	sum, ok := accesstoken.DigestKey(k.Prefix, text)
+	return sum, ok
+}
+
+// parse returns the place of a key. It reports false for a string that this Service
+// cannot have returned as a key.
+func (k *keyring) parse(text string) (ref keyRef, ok bool) {
+	if k == nil {
+		return ref, false
+	}
+	key, ok := accesstoken.ParseKey(k.Prefix, text)
+	if !ok {
+		return ref, false
+	}
+	ref.digest, ok = k.digest(text)
+	ref.key, ref.owner = slotOfKey(key.User, key.ID), Slot{key.User, ownerClient}
+	return ref, ok
+}
+
+// renewals shares the work of renewing the records of owners. A caller gets the result
+// of a renewal that began after the call, so that it sees every earlier change.
+type renewals struct {
+	mu      sync.Mutex
+	running map[ownerName]*renewal
+}
+
+// An ownerName identifies an owner. Keys may know their owner by an earlier name.
+type ownerName struct{ userID, userName string }
+
+// A renewal is in progress, or begins when the one before it ends.
+type renewal struct {
+	next  *renewal // nil if nobody waits for one
+	done  chan struct{}
+	owner *Token
+	err   error
+}
+
+// do returns the result of renew, which runs even if the context ends. If another
+// caller waits to run it, do waits for that caller's result.
+func (r *renewals) do(ctx context.Context, of ownerName, renew func(context.Context) (*Token, error)) (*Token, error) {
+	mine, before, leads := r.enter(of)
+	if !leads {
+		select {
+		case <-mine.done:
+			return mine.owner, mine.err
+		case <-ctx.Done():
+			return nil, unavailable(renewingOwner, ctx.Err())
+		}
+	}
+	if before != nil {
+		<-before.done
+	}
+	mine.err = errPanic // unless renew returns
+	defer r.leave(of, mine)
+	mine.owner, mine.err = renew(context.WithoutCancel(ctx))
+	return mine.owner, mine.err
+}
+
+const renewingOwner = "looking up the owner of a key"
+
+// enter returns a renewal that has not begun. If leads is true, the caller must run it
+// when the one before it has ended, if there is one.
+func (r *renewals) enter(of ownerName) (mine, before *renewal, leads bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before = r.running[of]
+	if before != nil && before.next != nil {
+		return before.next, nil, false
+	}
+	mine = &renewal{done: make(chan struct{})}
+	if before != nil {
+		before.next = mine
+		return mine, before, true
+	}
+	if r.running == nil {
+		r.running = make(map[ownerName]*renewal)
+	}
+	r.running[of] = mine
+	return mine, nil, true
+}
+
+// leave ends a renewal, and lets the next one begin.
+func (r *renewals) leave(of ownerName, ended *renewal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ended.next != nil {
+		r.running[of] = ended.next
+	} else {
+		delete(r.running, of)
+	}
+	close(ended.done)
+}
