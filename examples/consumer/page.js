@@ -211,7 +211,9 @@ async function signedIn() {
   say(`Signed in as ${me.name}.`, "unseen");
   keepLater(me.refreshIn);
   watch();
+  $("key-role").replaceChildren(new Option("all your roles", ""), ...(me.roles ?? []).map((role) => new Option(role)));
   await showDevices();
+  await showKeys();
   $("devices-title").focus();
 }
 
@@ -222,6 +224,9 @@ function signedOut(why) {
   $("change").reset();
   $("devices").replaceChildren();
   shown = "";
+  $("keys").replaceChildren();
+  $("make-key").reset();
+  showSecret("");
   $("signed-out").hidden = false;
   $("signed-in").hidden = $("user").hidden = true;
   $("device-name").value = localStorage.getItem("device-name") || guessName();
@@ -286,6 +291,73 @@ onClick($("end-others"), async () => {
   say("All other devices are signed out.");
   await showDevices();
   $("devices-title").focus();
+});
+
+// The API keys
+
+// showSecret shows a new key, and with "" none.
+function showSecret(secret) {
+  $("secret").value = secret;
+  $("made").hidden = !secret;
+}
+
+async function showKeys() {
+  $("keys").replaceChildren(...(await api("GET", "api/keys")).map(keyItem));
+}
+
+// keyItem returns a line of the list of keys.
+function keyItem(key) {
+  const line = $("key").content.cloneNode(true), path = `api/keys/${encodeURIComponent(key.id)}`;
+  const name = line.querySelector("input");
+  name.value = key.name;
+  line.querySelector("code").textContent = `${key.id}…`;
+  line.querySelector(".role").textContent = key.role ? `as ${key.role}` : "";
+  showTime(line.querySelector(".created"), key.created);
+  for (const [part, time] of [[".used", key.lastSeen], [".until", key.expires]]) {
+    line.querySelector(part).hidden = !time;
+    if (time) showTime(line.querySelector(`${part} time`), time);
+  }
+  name.addEventListener("change", async () => {
+    try {
+      await api("PATCH", path, { name: name.value });
+      say(`The key is now named ${name.value}.`);
+    } catch (err) {
+      name.value = key.name;
+      explain(err);
+      return;
+    }
+    key.name = name.value;
+  });
+  const button = line.querySelector("button");
+  line.querySelector(".unseen").textContent = ` ${key.name}`;
+  onClick(button, async () => {
+    try {
+      await api("DELETE", path);
+    } catch (err) {
+      if (err.status !== 404) throw err; // it has ended already
+    }
+    showSecret("");
+    say(`The key ${key.name} has ended.`);
+    await showKeys();
+    $("keys-title").focus();
+  });
+  return line;
+}
+
+onSubmit($("make-key"), async () => {
+  const made = await api("POST", "api/keys", new FormData($("make-key")));
+  $("make-key").reset();
+  showSecret(made.key);
+  say(`The key ${made.name} is made.`, "unseen");
+  await showKeys();
+  $("secret").focus();
+  $("secret").select();
+});
+
+onClick($("copy"), async () => {
+  $("secret").select();
+  await navigator.clipboard.writeText($("secret").value);
+  say("The key is copied.");
 });
 
 onSubmit($("change"), async () => {

@@ -7,6 +7,7 @@ import (
 	"image/draw"
 	"image/png"
 	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ func TestScreenshots(t *testing.T) {
 	form.Set("device", "phone")
 	form.Set("device_name", "Ann's phone")
 	s.client(t).want(200, "POST", "/Token", form)
+	ann := s.client(t).signIn("username", "")
+	ann.makeKey(url.Values{"name": {"Nightly report"}, "role": {"Administrator"}, "days": {"365"}})
+	ann.want(204, "DELETE", "/session", nil)
 	b := visit(t, s, laptop)
 	b.signIn("username", trialPassword, "Work laptop")
 	b.awaitSignedIn("username")
