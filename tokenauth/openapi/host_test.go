@@ -169,7 +169,7 @@ func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints,
 		if o.Keys != nil {
 			more.Paths["/reports"] = map[string]any{"get": openapi.Protected(map[string]any{
 				"operationId": "reports", "summary": "For people and scripts", "tags": []string{"Host"},
-				"security":  []map[string][]string{{"key": {}}},
+				"security": []map[string][]string{{"key": {}}},
 				"responses": map[string]any{"200": map[string]any{
 					"description": "Done.",
 					"headers":     map[string]any{"Cache-Control": map[string]any{"schema": map[string]any{"const": "private"}}},
