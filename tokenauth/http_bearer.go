@@ -38,6 +38,9 @@ func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) 
 	}
 	if s.observed() {
 		e := Event{Kind: event.Validated, Duration: s.since(began)}
+		if token.Key != "" {
+			e.Reason = event.ReasonKey
+		}
 		e.setToken(token)
 		s.observe(r.Context(), &e)
 	}

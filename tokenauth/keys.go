@@ -47,7 +47,7 @@ func (k *Keys) Validate(ctx context.Context, key string) (Token, error) {
 	began := s.beginning()
 	t, err := s.validateKey(ctx, key)
 	if err != nil || s.observed() {
-		e := Event{Kind: event.Validated}
+		e := Event{Kind: event.Validated, Reason: event.ReasonKey}
 		if err != nil {
 			e.setError(err, event.Refused)
 		}

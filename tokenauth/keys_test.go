@@ -630,6 +630,11 @@ func TestGuardsRefuseKeysByDefault(t *testing.T) {
 			t.Errorf("%s: a sign-in got %d %s, want %d", test.name, status, body, test.signIn)
 		}
 	}
+	for _, e := range events {
+		if e.Kind == event.Validated && (e.Reason == event.ReasonKey) != (e.Key == made.ID) {
+			t.Errorf("the event %+v", e)
+		}
+	}
 	events = nil
 	status, body := with(auth.RequireBearer, key)
 	if status != 403 || body != `{"error":"insufficient_scope","error_description":"An API key may not do this.","Message":"Authorization has been denied for this request."}` {

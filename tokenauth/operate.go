@@ -17,7 +17,8 @@ import (
 // A page where users see their sign-ins shows [Token.DeviceName], ClientID,
 // IssuedAt and LastSeen. The token of the page's own request ([FromContext]) has
 // the same Slot as the current sign-in. [Service.RevokeDevice] ends one sign-in,
-// and [Service.RevokeUser] all, or all others.
+// and [Service.RevokeUser] all, or all others. API keys are not listed: see
+// [Keys.List].
 //
 //   - It returns [ErrUnavailable] if the storage is not a [Lister], failed, or
 //     did not answer in time.

@@ -174,7 +174,8 @@ type Options struct {
 	// revoked, replaced or expired.
 	//
 	// It gets a copy of the [Token]. For a request that Fallback authenticated,
-	// the Token has only a Principal.
+	// the Token has only a Principal. For an API key, the Principal has the owner's
+	// Stamp.
 	//
 	//   - It returns nil to accept the token.
 	//   - It returns [ErrRejected], possibly wrapped, to reject the token.

@@ -130,7 +130,7 @@ func (s *Service) revokeOthers(ctx context.Context, userID string, except []Toke
 	return nil
 }
 
-// RevokeAll ends every token in the storage: after a leak, or after a backup of
+// RevokeAll ends every token in the storage, and every API key: after a leak, or after a backup of
 // the storage was restored, which brings ended tokens back. Once it returns nil,
 // this Service rejects every token issued before the call. Other replicas with a
 // cache reject them within [CacheOptions.Lease].
