@@ -56,7 +56,7 @@ func rename(ctx context.Context, s tokenauth.Storage) error {
 	named, bare, phone, others := key("alice", 1), key("alice", 5), onDevice("alice", "web", "phone", 2), key("bob", 4)
 	bare.DeviceName = ""
 	phone.DeviceName, phone.Lifetime = "Ann's phone", time.Hour
-	expired, before := key("alice", 3), key("alice", 3)
+	expired, before := onDevice("alice", "web", "watch", 3), onDevice("alice", "web", "watch", 3)
 	expired.IssuedAt, expired.ExpiresAt = epoch.AddDate(-20, 0, 0), epoch.AddDate(-19, 0, 0)
 	copy(before.Digest[:], "before")
 	expired.Replaced = before.Digest
