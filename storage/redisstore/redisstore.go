@@ -33,7 +33,7 @@
 // # Last uses
 //
 // [Store.RecordUses] keeps when each token was last used, for
-// [tokenauth.Options.Devices], IdleTimeout and MaxLifetime. A second hash of the
+// [tokenauth.Options.Devices], Keys, IdleTimeout and MaxLifetime. A second hash of the
 // user has these records. Its name is that of the user's hash in braces, and
 // ":uses": for example {tokenauth:0123…}:uses. On Redis Cluster the braces put
 // both hashes into one slot, because the script that records a use needs both.
@@ -61,6 +61,14 @@
 // for it. An earlier version of this package cannot read a value with a refresh
 // token. So set [tokenauth.Options.Refresh] when all replicas run a version that
 // has it.
+//
+// # API keys
+//
+// With [tokenauth.Options.Keys], all keys of a user are in one hash, apart from the user's
+// other tokens. Validations and last uses need no further rights. [Store.Rename] runs a
+// script with one key. When [Store.Replace] stores a key, it then runs a script that
+// removes the user's keys that expired more than a day ago. If the Redis user lacks the
+// rights for last uses, these keys stay.
 //
 // # Ending the tokens of many users
 //
@@ -255,13 +263,18 @@ func New(client rueidis.Client, o *Options) (*Store, error) {
 	return &Store{client: client, prefix: prefix, turn: make(chan struct{}, 1)}, nil
 }
 
-// Replace implements [tokenauth.Storage] with one script.
+// Replace implements [tokenauth.Storage] with one script. After an API key, it runs
+// another script, which removes expired keys of the user.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	digest, rest, err := encode(t)
 	if err != nil {
 		return err
 	}
-	return s.exec(ctx, replaceScript, t.Slot.User, field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10))
+	err = s.exec(ctx, replaceScript, t.Slot.User, field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10))
+	if err == nil && isKey(&t) {
+		s.dropExpired(ctx, t.Slot.User, t.IssuedAt)
+	}
+	return err
 }
 
 // Find implements [tokenauth.Storage] with one HGET.
