@@ -992,3 +992,52 @@ func TestUsesOfKeysAreRecorded(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A queuedOwners is an outbox that is also a Reloader.
+type queuedOwners struct{ outbox }
+
+func (q *queuedOwners) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	now := q.principal(p.UserID)
+	if p.Stamp != "" && p.Stamp != now.Stamp {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	now.Roles = []string{"role " + now.Stamp}
+	return now, nil
+}
+
+// A change that is in a queue ends the record of the owner, which is not an event, and
+// keeps the keys.
+func TestQueuedChangesReachKeys(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users, store := new(queuedOwners), new(memory.Store)
+		users.stamps = map[string]string{"alice": "0"}
+		var mu sync.Mutex
+		var revoked []tokenauth.Event
+		auth, keys := keyed(t, store, users, tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){func(_ context.Context, e tokenauth.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Kind == event.Revoked {
+				revoked = append(revoked, e)
+			}
+		}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { auth.Run(ctx) })
+		key, _ := makeKey(t, keys, users.principal("alice"), tokenauth.Key{})
+		expectKey(t, keys, key, "role 0")
+		signIn := issue(t, auth, users.principal("alice"), "")
+		users.change("alice", "")
+		time.Sleep(time.Second)
+		expect(t, auth, signIn, "invalid")
+		expectKey(t, keys, key, "role 1")
+		users.change("alice", "")
+		time.Sleep(time.Second)
+		expectKey(t, keys, key, "role 2")
+		cancel()
+		wg.Wait()
+		if len(revoked) != 1 || revoked[0].Digest == (tokenauth.Digest{}) || revoked[0].Key != "" {
+			t.Errorf("the events are %+v, want one, for the sign-in", revoked)
+		}
+	})
+}
