@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"context"
+	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -20,7 +22,7 @@ func (s *Store) dropExpired(ctx context.Context, u tokenauth.UserKey, issued tim
 	_, _ = await(ctx, func() (int64, error) {
 		return expiredScript.exec(ctx, s.client, []rueidis.LuaExec{{
 			Keys: []string{s.key(u), s.usesKey(u)},
-			Args: []string{secondsOf(issued)},
+			Args: []string{secondsOf(issued), strconv.FormatFloat(rand.Float64(), 'f', 9, 64)},
 		}})
 	})
 }
@@ -35,7 +37,13 @@ func isKey(t *tokenauth.Token) bool {
 // expired more than a day before both the time ARGV[1] and that of the clock. It reads
 // the expiry as recordScript does, and keeps a token with another encoding. It returns
 // the number of tokens that it removed.
+//
+// ARGV[2] is a random number from 0 to 1. With more than 256 tokens the script mostly does
+// nothing. So on average a new key costs as much as with 256, however many there are.
 var expiredScript = newScript(usesLua + `
+if tonumber(ARGV[2]) * redis.call('HLEN', KEYS[1]) > 256 then
+	return 0
+end
 local before = math.min(seconds(ARGV[1], 1), tonumber(redis.call('TIME')[1])) - 24 * 60 * 60
 local all, n = redis.call('HGETALL', KEYS[1]), 0
 for i = 1, #all, 2 do
