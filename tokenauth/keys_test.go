@@ -30,6 +30,7 @@ type owners struct {
 	err      error // of Reload
 	reloads  int
 	during   func(call int) // called by Reload after it read the user, with the number of the call
+	commit   func()         // commits a transaction that is changing a user, for which Recheck waits; nil if there is none
 }
 
 func newOwners(all ...tokenauth.Principal) *owners {
@@ -55,6 +56,10 @@ func (o *owners) get(p tokenauth.Principal) (tokenauth.Principal, error) {
 }
 
 func (o *owners) Recheck(_ context.Context, p tokenauth.Principal) error {
+	if o.commit != nil {
+		o.commit()
+		o.commit = nil
+	}
 	now, err := o.get(p)
 	if err == nil && now.Stamp != p.Stamp {
 		err = tokenauth.ErrRejected
@@ -135,6 +140,15 @@ func makeKey(t testing.TB, keys *tokenauth.Keys, p tokenauth.Principal, k tokena
 		t.Fatalf("Create: %v", err)
 	}
 	return text.Reveal(), made
+}
+
+// garbled returns the key with another last character.
+func garbled(key string) string {
+	last := "A"
+	if strings.HasSuffix(key, last) {
+		last = "B"
+	}
+	return key[:len(key)-1] + last
 }
 
 // expectKey validates a key. It expects these roles, joined with commas, or an error as
@@ -511,7 +525,13 @@ func TestConcurrentCreatesKeepTheBound(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			const most, calls = 5, 20
-			store := new(memory.Store)
+			store := new(scripted)
+			store.before = func(_ context.Context, method string) error {
+				if method == "Replace" { // all calls list before the first one stores
+					time.Sleep(time.Millisecond)
+				}
+				return nil
+			}
 			var replicas []*tokenauth.Keys
 			for range 2 {
 				_, keys := keyed(t, store, newOwners(alice()), tokenauth.Options{Keys: &tokenauth.KeyOptions{Max: most}})
@@ -688,7 +708,7 @@ func TestKeysAreRefusedElsewhere(t *testing.T) {
 			t.Errorf("in the cookie, %s got %d %s, want 401", text, w.Code, w.Body)
 		}
 	}
-	for _, text := range []string{"sk-", "sk-garbage", key[:len(key)-1] + "A", key + "A"} {
+	for _, text := range []string{"sk-", "sk-garbage", garbled(key), key + "A"} {
 		if status, _ := with(guard, text); status != 401 {
 			t.Errorf("%s got %d, want 401", text, status)
 		}
@@ -792,6 +812,23 @@ func TestChangesDuringTheLookUpOfTheOwnerAreNotLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A transaction may change the user and end the sign-ins, and then take long to commit.
+// The look-up of the owner waits for it, as a sign-in does.
+func TestOpenTransactionsAreNotMissed(t *testing.T) {
+	t.Parallel()
+	store, users := new(scripted), newOwners(alice())
+	_, keys := keyed(t, store, users, tokenauth.Options{})
+	key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+	store.stored = func() { // the transaction has ended the sign-ins, but not this record
+		store.stored = nil
+		users.commit = func() {
+			users.change("17", func(p *tokenauth.Principal) { p.Roles, p.Stamp = []string{"Reader"}, "stamp-2" })
+		}
+	}
+	expectKey(t, keys, key, "Reader")
+	expectKey(t, keys, key, "Reader")
 }
 
 // A watchedStore calls a func before RecordUses.
