@@ -1078,3 +1078,19 @@ func TestQueuedChangesReachKeys(t *testing.T) {
 		}
 	})
 }
+
+// Without a Renamer, only Rename fails.
+func TestRenameNeedsARenamer(t *testing.T) {
+	t.Parallel()
+	store := new(memory.Store)
+	_, keys := keyed(t, struct {
+		tokenauth.Storage
+		tokenauth.Lister
+		tokenauth.UseRecorder
+	}{store, store, store}, newOwners(alice()), tokenauth.Options{})
+	key, made := makeKey(t, keys, alice(), tokenauth.Key{})
+	if err := keys.Rename(t.Context(), "17", made.ID, "x"); !errors.Is(err, tokenauth.ErrUnavailable) || !strings.Contains(err.Error(), "is not a Renamer") {
+		t.Errorf("Rename returned error %v", err)
+	}
+	expectKey(t, keys, key, "Reader,Staff")
+}

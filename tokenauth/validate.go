@@ -11,7 +11,7 @@ import (
 )
 
 // Validate returns the stored [Token] for an access token. The caller may keep
-// and modify it.
+// and modify it. It accepts no API keys, for which there is [Keys.Validate].
 //
 //   - It returns [ErrInvalidToken] if the access token is not valid. If the
 //     token has expired but is still stored, the error is also
