@@ -154,8 +154,17 @@ func (s *Service) RevokeAll(ctx context.Context) error {
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	defer plainPanic()
 	return s.revokeMany(ctx, revokingClient, Event{Reason: event.ReasonClient, ClientID: clientID}, func(r BulkRevoker, ctx context.Context) error {
-		return r.RevokeClient(ctx, clientID)
+		return revokeClient(ctx, r, clientID)
 	})
+}
+
+// revokeClient calls [BulkRevoker.RevokeClient], but not with the ID that stands for API
+// keys, because no client has it.
+func revokeClient(ctx context.Context, r BulkRevoker, clientID string) error {
+	if clientID == keyClient {
+		return nil
+	}
+	return r.RevokeClient(ctx, clientID)
 }
 
 // revokeMany calls a method of the [BulkRevoker], and reports the event.
