@@ -1094,3 +1094,43 @@ func TestRenameNeedsARenamer(t *testing.T) {
 	}
 	expectKey(t, keys, key, "Reader,Staff")
 }
+
+// A sign-in without roles and a stamp is not taken for the owner of a key: Reload gets a
+// list of roles that is not nil.
+func TestReloadDistinguishesSignInsFromKeys(t *testing.T) {
+	t.Parallel()
+	users := new(seenReloads)
+	auth, keys := keyed(t, new(memory.Store), users, tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)})
+	plain := tokenauth.Principal{UserID: "17", UserName: "alice"}
+	issued, err := auth.Issue(t.Context(), plain, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := auth.Refresh(t.Context(), tokenauth.Credentials{RefreshToken: issued.RefreshToken}); err != nil {
+		t.Fatal(err)
+	}
+	if len(users.seen) != 1 || users.seen[0].Roles == nil {
+		t.Errorf("for a sign-in, Reload got %+v", users.seen)
+	}
+	users.seen = nil
+	key, _ := makeKey(t, keys, alice(), tokenauth.Key{Attributes: map[string]string{"project": "7"}})
+	if _, err := keys.Validate(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range users.seen {
+		if p.Roles != nil || p.Attributes != nil || p.Stamp != "" || p.UserID != "17" || p.UserName != "alice" {
+			t.Errorf("for a key, Reload got %+v", p)
+		}
+	}
+}
+
+// seenReloads records the principals that Reload got.
+type seenReloads struct {
+	staff
+	seen []tokenauth.Principal
+}
+
+func (s *seenReloads) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	s.seen = append(s.seen, p)
+	return alice(), nil
+}
