@@ -16,7 +16,8 @@ import (
 type Key struct {
 	// ID identifies the key. It is the beginning of the key itself, such as
 	// "key_7Hq2sXb0pQ4e", so it can be compared with a list, a log record and a
-	// leaked key. It is not secret.
+	// leaked key. It is not secret. (Only the ID of a key that [Keys.Import] stored is
+	// not the beginning of that key.)
 	ID string
 	// Name is the key's name for people: at most 100 bytes of UTF-8 without control
 	// characters. The user chooses it, so escape it where you show it.
@@ -115,7 +116,7 @@ func (o *KeyOptions) describe(t *Token) Key {
 // not known.
 func (o *KeyOptions) present(t *Token) *Token {
 	p := *t
-	p.Key, p.ClientID, p.Principal.Roles = o.idOfKey(t), "", nil
+	p.Key, p.ClientID, p.Device, p.Principal.Roles = o.idOfKey(t), "", "", nil
 	return &p
 }
 

@@ -17,9 +17,9 @@ func (s *Service) validateKey(ctx context.Context, text string) (*Token, error) 
 	if cached, reading := s.cached(digest); cached != nil {
 		return s.acceptKey(ctx, &cached.Token, &cached.mark, reading)
 	}
-	k, ok := s.keys.parse(text)
-	if !ok {
-		return nil, ErrInvalidToken
+	k, err := s.locate(ctx, text)
+	if err != nil {
+		return nil, err
 	}
 	t, err := s.loadKey(ctx, k)
 	if err != nil {

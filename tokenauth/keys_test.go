@@ -341,7 +341,7 @@ func TestNewRefusesKeysThatCannotWork(t *testing.T) {
 		}
 	}
 	auth := newService(t, store, users, &tokenauth.Options{Keys: new(tokenauth.KeyOptions)})
-	if got := auth.Options().Keys; got == nil || *got != (tokenauth.KeyOptions{Prefix: "key_", Max: 50}) {
+	if got := auth.Options().Keys; got == nil || got.Prefix != "key_" || got.Max != 50 || got.Imported != nil {
 		t.Errorf("the defaults are %+v", got)
 	}
 	for _, s := range []*tokenauth.Service{nil, newService(t, store, users, nil)} {

@@ -31,6 +31,9 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 	if p, ok := s.refresh.parse(token); ok {
 		return s.revokeRefresh(ctx, p, nil, Event{})
 	}
+	if s.keys.has(token) {
+		return s.revokeKey(ctx, token, Event{})
+	}
 	slot, digest, ok := s.parse(token)
 	if !ok {
 		return nil
@@ -38,12 +41,21 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 	return s.revokeObserved(ctx, slot, digest, Event{}, nil)
 }
 
-// parse returns the slot and the digest of an access token or an API key. It reports
+// revokeKey revokes an API key, as [Service.Revoke] does.
+func (s *Service) revokeKey(ctx context.Context, key string, e Event) error {
+	k, err := s.locate(ctx, key)
+	switch {
+	case errors.Is(err, ErrInvalidToken):
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.revokeObserved(ctx, k.key, k.digest, e, nil)
+}
+
+// parse returns the slot and the digest of an access token. It reports
 // false for a string that this Service cannot have issued.
 func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
-	if k, ok := s.keys.parse(accessToken); ok {
-		return k.key, k.digest, true
-	}
 	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
 	if !ok {
 		return Slot{}, Digest{}, false
@@ -226,6 +238,9 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		err = s.revokeSignIn(further, t)
 	default:
 		err = s.revoke(further, slot, digest)
+	}
+	if err == nil && held && e.Reason == event.ReasonKey {
+		err = s.revokePointer(further, t)
 	}
 	if held || err != nil {
 		s.observeRevoked(ctx, e, began, err)
