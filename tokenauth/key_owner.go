@@ -20,7 +20,7 @@ const (
 	// more than clocks may differ, and less than purgeGrace.
 	ownerPending = time.Hour
 	// ownerTries is how often a record is stored again because the user changed.
-	ownerTries = 3
+	ownerTries = 6
 )
 
 var errOwnerChanges = errors.New("the user changes again and again, or the Reloader and the Rechecker do not agree")
