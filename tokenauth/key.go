@@ -41,6 +41,10 @@ const (
 	// allRoles is the role that is stored for a key whose Roles are nil. A storage
 	// may not distinguish nil from an empty list.
 	allRoles = "\x01all"
+	// importedMark is the Device of a stored key that was imported.
+	importedMark = "imported"
+	// maxImported is the maximum length of an imported key in bytes.
+	maxImported = 512
 )
 
 // neverExpires is the ExpiresAt that is stored for a key that does not expire.
@@ -73,6 +77,19 @@ func slotOfKey(u UserKey, id accesstoken.KeyID) Slot {
 	s := Slot{User: u.keys()}
 	copy(s.Client[:], id[:])
 	return s
+}
+
+// importedSlot returns the slot of the pointer to an imported key. An imported key does
+// not say which user it belongs to. The pointer's UserID does.
+func importedSlot(d *Digest) Slot {
+	return slotFrom(sha256.Sum256(append([]byte(pointerDomain), d[:]...)))
+}
+
+// importedRef returns the place of an imported key and of its owner's record.
+func importedRef(userID string, d Digest) keyRef {
+	user := UserKeyOf(userID)
+	sum := sha256.Sum256(append([]byte(importedDomain), d[:]...))
+	return keyRef{slotOfKey(user, accesstoken.KeyID(sum[:])), Slot{user, ownerClient}, d}
 }
 
 // refOf returns the place of a key that the Service has accepted.
@@ -160,4 +177,14 @@ func attributesFor(key, owner map[string]string) map[string]string {
 // compareKeys orders stored keys from the oldest to the newest.
 func compareKeys(a, b Token) int {
 	return cmp.Or(a.IssuedAt.Compare(b.IssuedAt), bytes.Compare(a.Slot.Client[:], b.Slot.Client[:]))
+}
+
+// withMilliseconds returns a time in whole milliseconds that is not in whole seconds,
+// because a storage may drop the name of a token without milliseconds.
+func withMilliseconds(t time.Time) time.Time {
+	t = t.Truncate(time.Millisecond)
+	if t.Nanosecond() == 0 {
+		t = t.Add(time.Millisecond)
+	}
+	return t
 }

@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"strings"
 	"sync"
 
@@ -149,4 +150,13 @@ func (r *renewals) leave(of ownerName, ended *renewal) {
 		delete(r.running, of)
 	}
 	close(ended.done)
+}
+
+// isImported reports whether a string may be an imported key: it is no key or token of
+// the Service's own form.
+func (k *keyring) isImported(text string) bool {
+	if k == nil || len(k.Imported) == 0 || text == "" || len(text) > maxImported || accesstoken.IsKey(k.Prefix, text) || k.isToken(text) {
+		return false
+	}
+	return slices.ContainsFunc(k.Imported, func(prefix string) bool { return strings.HasPrefix(text, prefix) })
 }

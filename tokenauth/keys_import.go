@@ -2,21 +2,8 @@ package tokenauth
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
-
-	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
-)
-
-const (
-	// importedMark is the Device of a stored key that was imported.
-	importedMark = "imported"
-	// maxImported is the maximum length of an imported key in bytes.
-	maxImported = 512
 )
 
 // Import stores a key that another system made, so that it stays valid. The digest is
@@ -69,76 +56,4 @@ func (k *Keys) Import(ctx context.Context, owner Principal, digest Digest, key K
 		}
 	}
 	return s.keys.describe(t), nil
-}
-
-// importedSlot returns the slot of the pointer to an imported key. An imported key does
-// not say which user it belongs to. The pointer's UserID does.
-func importedSlot(d *Digest) Slot {
-	return slotFrom(sha256.Sum256(append([]byte(pointerDomain), d[:]...)))
-}
-
-// importedRef returns the place of an imported key and of its owner's record.
-func importedRef(userID string, d Digest) keyRef {
-	user := UserKeyOf(userID)
-	sum := sha256.Sum256(append([]byte(importedDomain), d[:]...))
-	return keyRef{slotOfKey(user, accesstoken.KeyID(sum[:])), Slot{user, ownerClient}, d}
-}
-
-// isImported reports whether a string may be an imported key: it is no key or token of
-// the Service's own form.
-func (k *keyring) isImported(text string) bool {
-	if k == nil || len(k.Imported) == 0 || text == "" || len(text) > maxImported || accesstoken.IsKey(k.Prefix, text) || k.isToken(text) {
-		return false
-	}
-	return slices.ContainsFunc(k.Imported, func(prefix string) bool { return strings.HasPrefix(text, prefix) })
-}
-
-// locate returns the place of a key. For an imported one it asks the storage. It returns
-// [ErrInvalidToken] for a string that is no key.
-func (s *Service) locate(ctx context.Context, text string) (ref keyRef, err error) {
-	if ref, ok := s.keys.parse(text); ok {
-		return ref, nil
-	}
-	if !s.keys.isImported(text) {
-		return ref, ErrInvalidToken
-	}
-	digest := Digest(sha256.Sum256([]byte(text)))
-	pointer, err := s.read(ctx, importedSlot(&digest))
-	switch {
-	case err != nil:
-		return ref, err
-	case !equal(&pointer.Digest, &digest) || pointer.ClientID != keyClient:
-		return ref, ErrInvalidToken
-	}
-	return importedRef(pointer.Principal.UserID, digest), nil
-}
-
-// revokePointer removes the pointer to an imported key that was revoked.
-func (s *Service) revokePointer(ctx context.Context, t *Token) error {
-	if t.Device != importedMark {
-		return nil
-	}
-	return s.revoke(ctx, importedSlot(&t.Digest), t.Digest)
-}
-
-// pointersOf returns the user's keys that have a pointer.
-func (s *Service) pointersOf(ctx context.Context, userID string) ([]Token, error) {
-	if len(s.keys.Imported) == 0 {
-		return nil, nil
-	}
-	tokens, err := s.listOf(ctx, UserKeyOf(userID).keys())
-	if errors.Is(err, ErrCorrupt) {
-		err = nil
-	}
-	return slices.DeleteFunc(slices.Clone(tokens), func(t Token) bool { return t.Device != importedMark }), err
-}
-
-// withMilliseconds returns a time in whole milliseconds that is not in whole seconds,
-// because a storage may drop the name of a token without milliseconds.
-func withMilliseconds(t time.Time) time.Time {
-	t = t.Truncate(time.Millisecond)
-	if t.Nanosecond() == 0 {
-		t = t.Add(time.Millisecond)
-	}
-	return t
 }

@@ -53,6 +53,14 @@ func (s *Service) revokeKey(ctx context.Context, key string, e Event) error {
 	return s.revokeObserved(ctx, k.key, k.digest, e, nil)
 }
 
+// revokePointer removes the pointer to an imported key that was revoked.
+func (s *Service) revokePointer(ctx context.Context, t *Token) error {
+	if t.Device != importedMark {
+		return nil
+	}
+	return s.revoke(ctx, importedSlot(&t.Digest), t.Digest)
+}
+
 // parse returns the slot and the digest of an access token. It reports
 // false for a string that this Service cannot have issued.
 func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
