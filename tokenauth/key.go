@@ -97,7 +97,7 @@ func refOf(t *Token) keyRef {
 	return keyRef{t.Slot, Slot{UserKeyOf(t.Principal.UserID), ownerClient}, t.Digest}
 }
 
-// isOwner reports whether t is no token but the record of a user who has keys.
+// isOwner reports whether t is the record of a user who has keys, and not a token.
 func (t *Token) isOwner() bool { return t.Slot.Client == ownerClient }
 
 // isStoredKey reports whether t is a key as a storage returned it.

@@ -6,7 +6,7 @@ import (
 )
 
 // locate returns the place of a key. For an imported one it asks the storage. It returns
-// [ErrInvalidToken] for a string that is no key.
+// [ErrInvalidToken] for any other string.
 func (s *Service) locate(ctx context.Context, text string) (ref keyRef, err error) {
 	if ref, ok := s.keys.parse(text); ok {
 		return ref, nil

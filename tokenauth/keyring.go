@@ -90,7 +90,7 @@ type ownerName struct{ userID, userName string }
 
 // A renewal is in progress, or begins when the one before it ends.
 type renewal struct {
-	next  *renewal // nil if nobody waits for one
+	next  *renewal // nil if no caller waits for one
 	done  chan struct{}
 	owner *Token
 	err   error
@@ -152,7 +152,7 @@ func (r *renewals) leave(of ownerName, ended *renewal) {
 	close(ended.done)
 }
 
-// isImported reports whether a string may be an imported key: it is no key or token of
+// isImported reports whether a string may be an imported key: it is not a key or token of
 // the Service's own form.
 func (k *keyring) isImported(text string) bool {
 	if k == nil || len(k.Imported) == 0 || text == "" || len(text) > maxImported || accesstoken.IsKey(k.Prefix, text) || k.isToken(text) {

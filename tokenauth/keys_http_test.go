@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// Whoever has a key may end it, also through a client that has nothing to do with it.
+// A client that has a key may end it, because a key belongs to no client.
 func TestRevocationEndpointEndsKeys(t *testing.T) {
 	t.Parallel()
 	secret := registeredSecret.Reveal()

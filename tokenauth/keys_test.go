@@ -431,7 +431,7 @@ func TestKeysOfDisabledUsersAreRefused(t *testing.T) {
 	}
 }
 
-// What ends sign-ins keeps keys.
+// The end of sign-ins keeps keys.
 func TestKeysOutliveSignIns(t *testing.T) {
 	t.Parallel()
 	var clock tokenauthtest.Clock
@@ -617,7 +617,7 @@ func TestFailuresDoNotRefuseKeys(t *testing.T) {
 	}
 }
 
-// Guards refuse keys, unless they say otherwise.
+// Guards refuse keys, unless they set Requirement.Keys.
 func TestGuardsRefuseKeysByDefault(t *testing.T) {
 	t.Parallel()
 	var events []tokenauth.Event
@@ -894,7 +894,7 @@ func TestRequestsShareTheLookUpOfAnOwner(t *testing.T) {
 	})
 }
 
-// The record of the owner is no sign-in.
+// The record of the owner is not a sign-in.
 func TestTheRecordOfAnOwnerIsHidden(t *testing.T) {
 	t.Parallel()
 	store := new(memory.Store)
@@ -976,7 +976,7 @@ func TestReplicaWithoutKeys(t *testing.T) {
 	}
 }
 
-// A key cannot be extended, but that is no error for a handler that extends every token.
+// A key cannot be extended, but a handler that extends every token gets no error.
 func TestExtendDoesNotChangeKeys(t *testing.T) {
 	t.Parallel()
 	auth, keys := keyed(t, new(memory.Store), newOwners(alice()), tokenauth.Options{MaxLifetime: 100 * 24 * time.Hour})

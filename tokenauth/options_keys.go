@@ -11,8 +11,8 @@ import (
 
 // KeyOptions configures API keys ([Options.Keys]). A key is a token that a
 // signed-in user makes for a script or an integration. It needs no sign-in, and
-// lives until it expires or somebody ends it: see [Keys]. The zero value selects
-// the defaults.
+// is valid until it expires, or until its user or an operator ends it: see [Keys].
+// The zero value selects the defaults.
 //
 // A guard lets keys through only with [Requirement.Keys].
 //
