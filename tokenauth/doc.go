@@ -208,7 +208,8 @@
 //   - another service uses the same storage;
 //   - Run was not called although a cache, a [RevocationQueue], or the recording
 //     of uses needs it ([Options.Devices], [Options.MaxLifetime],
-//     [Options.IdleTimeout], [Options.Keys]), or nothing was purged for [Options.PurgeInterval];
+//     [Options.IdleTimeout], [Options.Keys]), or nothing was purged for
+//     [Options.PurgeInterval];
 //   - a proxy that is not trusted sent a client's address; the record names the
 //     option to set;
 //   - a client ID contains a colon;

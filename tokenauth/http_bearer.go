@@ -60,9 +60,9 @@ func (s *Service) pass(r *http.Request, t *Token, e *evidence, accessToken strin
 	return r.WithContext(newAuthorized(a, secrets{r.Header, accessToken}))
 }
 
-// validateGuarded calls validate, or validateKey for an API key. If the storage or [Options.LiveCheck] panics,
-// it returns an error. Panics of the handler behind the guard are not
-// recovered.
+// validateGuarded calls validate, or validateKey for an API key. If the storage or
+// [Options.LiveCheck] panics, it returns an error. Panics of the handler behind the
+// guard are not recovered.
 func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *Token, err error) {
 	defer s.recovered(ctx, &err)
 	if s.keys.has(accessToken) {

@@ -129,9 +129,9 @@ func (s *Service) refreshIntrospection(t *Token) []byte {
 	return body.done()
 }
 
-// introspectionResponse returns the response for a valid access token or API key. It has the RFC
-// 7662 §2.2 members that apply to the token, and the same roles and attributes
-// as the token response.
+// introspectionResponse returns the response for a valid access token or API key. It
+// has the RFC 7662 §2.2 members that apply to the token, and the same roles and
+// attributes as the token response.
 func (s *Service) introspectionResponse(t *Token) []byte {
 	var body jsonObject
 	body.boolean("active", true)

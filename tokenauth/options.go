@@ -190,8 +190,8 @@ type Options struct {
 
 	// Fallback authenticates requests on protected routes that have no token in
 	// one of Places, or whose token does not begin with Prefix,
-	// [RefreshOptions.Prefix] or [KeyOptions.Prefix]. Use it for as long as the host still accepts older
-	// tokens or sessions. Nil means no fallback.
+	// [RefreshOptions.Prefix] or [KeyOptions.Prefix]. Use it for as long as the host
+	// still accepts older tokens or sessions. Nil means no fallback.
 	//
 	//   - It returns the principal to accept the request.
 	//   - It returns [ErrRejected], possibly wrapped, for a request that it

@@ -13,12 +13,11 @@ import (
 )
 
 // Revoke ends an access token, the sign-in of a refresh token
-// ([Options.Refresh]), or an API key ([Options.Keys]). It is idempotent: it returns no error for a
-// token that is malformed, unknown or no longer valid. Revoking an old access token
-// never ends the token that replaced it. Revoking a refresh token that was used
-// before does end its sign-in. Once Revoke returns nil, this Service
-// rejects the token. Other replicas with a cache reject it within
-// [CacheOptions.Lease].
+// ([Options.Refresh]), or an API key ([Options.Keys]). It is idempotent: it returns
+// no error for a token that is malformed, unknown or no longer valid. Revoking an old
+// access token never ends the token that replaced it. Revoking a refresh token that
+// was used before does end its sign-in. Once Revoke returns nil, this Service rejects
+// the token. Other replicas with a cache reject it within [CacheOptions.Lease].
 //
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time.
@@ -150,10 +149,10 @@ func (s *Service) revokeOthers(ctx context.Context, userID string, except []Toke
 	return nil
 }
 
-// RevokeAll ends every token in the storage, and every API key: after a leak, or after a backup of
-// the storage was restored, which brings ended tokens back. Once it returns nil,
-// this Service rejects every token issued before the call. Other replicas with a
-// cache reject them within [CacheOptions.Lease].
+// RevokeAll ends every token in the storage, and every API key: after a leak, or
+// after a backup of the storage was restored, which brings ended tokens back. Once it
+// returns nil, this Service rejects every token issued before the call. Other
+// replicas with a cache reject them within [CacheOptions.Lease].
 //
 // It works in small batches and may take minutes. Once begun, it continues even
 // if the context is cancelled; only the context's deadline stops it. It returns

@@ -29,8 +29,8 @@ const (
 //     logs an error and does not purge.
 //   - It records when tokens were used, and ends idle tokens
 //     ([Options.IdleTimeout], [Options.MaxLifetime], [Options.Devices],
-//     [Options.Keys]). Without Run, a token in use may end as idle or expired. Run ends no idle tokens
-//     while it does not purge.
+//     [Options.Keys]). Without Run, a token in use may end as idle or expired. Run
+//     ends no idle tokens while it does not purge.
 //   - It follows the storage's feed, which the cache needs ([Options.Cache]).
 //     Without Run the cache is never used.
 //   - It ends open streams whose token ended ([Requirement.Stream]). Without Run

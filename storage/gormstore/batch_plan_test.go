@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The statements of FindBatch, FindRefresh, Refresh, Rename, List and RecordUses look up each row by the primary key,
-// on a table of any size, with or without statistics.
+// The statements of FindBatch, FindRefresh, Refresh, Rename, List and RecordUses look
+// up each row by the primary key, on a table of any size, with or without statistics.
 func TestReadsUseThePrimaryKey(t *testing.T) {
 	analyse := map[string]string{"sqlite": "ANALYZE", "postgres": "ANALYZE tokenauth_tokens, tokenauth_uses", "mariadb": "ANALYZE TABLE tokenauth_tokens, tokenauth_uses"}
 	onEach(t, func(t *testing.T, e engine) {

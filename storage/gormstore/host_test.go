@@ -284,9 +284,9 @@ func sqliteFolder(t *testing.T, db *gorm.DB) string {
 	return filepath.Dir(file)
 }
 
-// On PostgreSQL repeated sign-ins, refreshes, new names and recorded uses do not change an index. The
-// test starts its own server, because transactions in other databases would keep dead rows
-// from being pruned.
+// On PostgreSQL repeated sign-ins, refreshes, new names and recorded uses do not
+// change an index. The test starts its own server, because transactions in other
+// databases would keep dead rows from being pruned.
 func TestSignInsAndUsesAreHOTUpdates(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.StartPostgres(t).DSN()), nil)

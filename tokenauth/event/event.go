@@ -117,8 +117,9 @@ const (
 	// with the same Reason.
 	ReasonReused Reason = "reused"
 	// ReasonKey is about an API key. For an [Issued] event, a user made a key. For a
-	// [Validated] event, the request has a key. For a [Revoked] event, the Service revoked a key, or all keys of a user. For a
-	// [Refused] event, the key is valid, but the route lets only sign-ins through.
+	// [Validated] event, the request has a key. For a [Revoked] event, the Service
+	// revoked a key, or all keys of a user. For a [Refused] event, the key is valid,
+	// but the route lets only sign-ins through.
 	ReasonKey Reason = "key"
 	// ReasonFallback, only for a [Validated] event: Options.Fallback
 	// authenticated the request.

@@ -242,8 +242,8 @@ func (c *checker) allSeen() {
 }
 
 // neverHere reports whether a described response is tested elsewhere: /admin and
-// /reports send the same ones as /me, except 403. A 403 for a client needs a route for certain
-// clients.
+// /reports send the same ones as /me, except 403. A 403 for a client needs a route
+// for certain clients.
 func neverHere(path, status, name string) bool {
 	return path == "/reports" && status != "200" || path == "/admin" && (status != "403" || name == "client")
 }

@@ -29,7 +29,8 @@ type Options struct {
 	// UserID adds [tokenauth.Event.UserID] to the spans, as the attribute
 	// enduser.id, [tokenauth.Event.Device] as app.installation.id, and
 	// [tokenauth.Event.Key] as tokenauth.key. By default, spans have none of
-	// them, because they are personal data. Besides, traces are often kept longer than logs, and read by more people.
+	// them, because they are personal data. Besides, traces are often kept longer
+	// than logs, and read by more people.
 	UserID bool
 }
 

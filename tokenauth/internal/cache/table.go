@@ -71,8 +71,9 @@ type entry[V any] struct {
 }
 
 // New returns a table for at most max values. The func identify returns the key
-// and the groups of a value; the second group is nil if there is only one. The sets have room for at least twice as many
-// values, so that few sets are full before the table is.
+// and the groups of a value; the second group is nil if there is only one. The sets
+// have room for at least twice as many values, so that few sets are full before the
+// table is.
 func New[V any](max int, identify func(*V) (k *Key, g, second *Group)) *Table[V] {
 	sets, generations := 1, 1024
 	for sets*ways < 2*max {
