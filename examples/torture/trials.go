@@ -38,6 +38,10 @@ var trials = []*trial.Trial{
 		About: "like bounded, while the path on which changes reach the cache is broken and repaired",
 	},
 	{
+		Name: "keys", Run: history.Keys,
+		About: "API keys, their owners' roles and passwords, without and with a cache; half of the histories have faults",
+	},
+	{
 		Name: "streams", Run: stream.Run,
 		About: "open streams end with their tokens, and no earlier, while feeds are lost and come back",
 	},
