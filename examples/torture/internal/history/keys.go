@@ -28,7 +28,7 @@ func Keys(tb testing.TB, e *trial.Env) {
 	for generation := uint64(0); generation < 2 || !e.Over(); generation++ {
 		rng := rand.New(rand.NewPCG(e.Seed, 1<<35+generation))
 		cached := e.Backend.Watched && generation%2 == 1
-		leeway, pause, lasts := time.Duration(0), time.Duration(0), time.Second
+		leeway, pause, lasts := time.Duration(0), time.Duration(0), 500*time.Millisecond
 		if cached {
 			leeway, pause, lasts = lease+trial.Allowance, 12*time.Millisecond, 2*time.Second
 		}

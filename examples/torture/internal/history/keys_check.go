@@ -25,8 +25,15 @@ func (h *keyHistory) check(operations []*keyOperation, leeway int64) (v verdict)
 			v.undecided = true
 		}
 	}
+	if n := len(v.broken); n > mostBroken {
+		v.broken = append(v.broken[:mostBroken-1], fmt.Sprintf("and %d more violations", n-mostBroken+1))
+	}
 	return v
 }
+
+// mostBroken is the maximum number of violations to report of a history. A key that
+// outlives its owner is one at each of its uses.
+const mostBroken = 5
 
 // A version is the state of a user between two changes. A call may see it from its begin
 // until its end. The host changes its own table first, and then revokes the user's

@@ -118,11 +118,14 @@ func (h *keyHistory) act(ctx context.Context, rng *rand.Rand, worker int) {
 	h.mu.Lock()
 	made := len(h.keys)
 	h.mu.Unlock()
-	switch {
+	const change, validation = 99, 50
+	switch calm := rng.IntN(20); {
 	case h.directory.Account(h.user(o.user)).Disabled && rng.IntN(4) == 0:
-		n = 99 // a change, so that no user is disabled for long
-	case h.calm && rng.IntN(4) > 0 && made > 2*h.users:
-		n = 50 // a validation
+		n = change // so that no user is disabled for long
+	case h.calm && made > 2*h.users && calm == 0:
+		n = change // of which caches hear nothing but what the feed reports
+	case h.calm && made > 2*h.users && calm > 1:
+		n = validation
 	}
 	i := slices.IndexFunc(keyMix, func(c keyChance) bool { return n < c.below })
 	keyMix[i].call(h, ctx, rng, o)
@@ -336,7 +339,8 @@ func (h *keyHistory) rest(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
-// pick picks a key for the operation. It prefers the latest keys.
+// pick picks a key for the operation. Unless the history is calm, it prefers the latest
+// keys.
 func (h *keyHistory) pick(rng *rand.Rand, o *keyOperation) (k madeKey, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -344,7 +348,11 @@ func (h *keyHistory) pick(rng *rand.Rand, o *keyOperation) (k madeKey, ok bool) 
 	if n == 0 {
 		return k, false
 	}
-	o.key = n - min(rng.IntN(n), rng.IntN(n), rng.IntN(n))
+	back := rng.IntN(n)
+	if !h.calm {
+		back = min(back, rng.IntN(n), rng.IntN(n))
+	}
+	o.key = n - back
 	k = h.keys[o.key-1]
 	o.user = k.user
 	return k, true

@@ -134,10 +134,10 @@ func seesKey(operations []*keyOperation, owners [][]version, o *keyOperation, le
 		}
 		switch {
 		case c.kind == op.RevokeKey && c.key == o.key && c.outcome == done, c.kind == op.RevokeKeys && c.user == o.user:
-			from = max(from, c.answer)
+			from = max(from, c.answer+1)
 		case c.kind == op.ValidateKey && c.key == o.key && c.outcome == refused:
 			if from = max(from, c.call); !mayBeDisabled(owners[o.user], c) {
-				from = max(from, c.answer)
+				from = max(from, c.answer+1)
 			}
 		}
 	}
