@@ -20,7 +20,6 @@ import (
 // the histories are at replicas whose storage and feed fail at random.
 func Keys(tb testing.TB, e *trial.Env) {
 	var o keyOutcomes
-	before := e.Histories.Load()
 	var handles []tokenauth.Storage
 	for range trial.Replicas {
 		handles = append(handles, e.Backend.Connect(tb))
@@ -72,7 +71,8 @@ func Keys(tb testing.TB, e *trial.Env) {
 		running.Wait()
 	}
 	about := fmt.Sprintf("Users make API keys, use, rename and end them, while the host disables users, takes roles away and changes passwords. Without a cache, each validation must show the key and its owner as they are. With a cache, it may show what they were %v before.", lease+trial.Allowance)
-	e.Report.Add(o.section(e, about, before))
+	e.Report.Add(o.section(e, "API keys", about, halfFaulty))
+	o.triedSomething(tb, "keys")
 }
 
 // recordKeys makes a history of API keys and returns the function that checks it.
@@ -94,14 +94,15 @@ func (s *setting) recordKeys(tb testing.TB, o *keyOutcomes, trial string, n uint
 
 // keyOutcomes counts the operations of all histories of API keys, by kind and outcome.
 type keyOutcomes struct {
-	mu               sync.Mutex
-	counts           [op.SetPassword + 1][unknown + 1]int64
-	without, tooMany int64
+	mu                          sync.Mutex
+	counts                      [op.SetPassword + 1][unknown + 1]int64
+	histories, without, tooMany int64
 }
 
 func (o *keyOutcomes) count(operations []*keyOperation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.histories++
 	for _, one := range operations {
 		o.counts[one.kind][one.outcome]++
 		if one.kind == op.ValidateKey && one.outcome == done && !one.has {
@@ -113,16 +114,23 @@ func (o *keyOutcomes) count(operations []*keyOperation) {
 	}
 }
 
-// section returns the section of the report about the histories. Before is the number of
-// histories of earlier trials.
-func (o *keyOutcomes) section(e *trial.Env, about string, before int64) *report.Section {
-	s := &report.Section{Title: "API keys", About: about, Head: []string{"operation", "done", "refused", "unknown"}}
+// triedSomething fails the trial if no key was valid at any time.
+func (o *keyOutcomes) triedSomething(tb testing.TB, trial string) {
+	if o.histories > 0 && o.counts[op.ValidateKey][done] == 0 && tb.Context().Err() == nil {
+		tb.Errorf("%s: the trial tested nothing: none of the keys was valid in %d histories", trial, o.histories)
+	}
+}
+
+// section returns the section of the report about the histories. Faults says which of
+// them had faults.
+func (o *keyOutcomes) section(e *trial.Env, title, about, faults string) *report.Section {
+	s := &report.Section{Title: title, About: about, Head: []string{"operation", "done", "refused", "unknown"}}
 	for k, counts := range o.counts {
 		if counts != [unknown + 1]int64{} {
 			s.Row(op.Kind(k), counts[done], counts[refused], counts[unknown])
 		}
 	}
 	s.Note("Of the accepted validations, %d were without the role. %d keys were refused because their users had too many.", o.without, o.tooMany)
-	s.Note("%d histories on %s, %s. The checker ran out of time on %d.", e.Histories.Load()-before, e.Backend.Name, halfFaulty, e.Undecided.Load())
+	s.Note("%d histories on %s, %s. The checker ran out of time on %d.", o.histories, e.Backend.Name, faults, e.Undecided.Load())
 	return s
 }

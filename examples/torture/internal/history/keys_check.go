@@ -3,6 +3,7 @@ package history
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/anishathalye/porcupine"
 
@@ -15,7 +16,7 @@ import (
 // Otherwise a validation may see a state that is older by the leeway.
 func (h *keyHistory) check(operations []*keyOperation, leeway int64) (v verdict) {
 	owners := h.versions(operations)
-	v.broken = slices.Concat(h.broken, h.misjudged(operations, owners, leeway), wronglyMade(operations, owners), h.wronglyBounded(operations), h.wronglyListed(operations))
+	v.broken = slices.Concat(h.broken, h.misjudged(operations, owners, leeway), h.failedForNothing(operations), wronglyMade(operations, owners), h.wronglyBounded(operations), h.wronglyListed(operations))
 	for key := range h.keys {
 		switch result, info := porcupine.CheckOperationsVerbose(keyModel, h.stepsOf(operations, owners, key+1, leeway), patience); result {
 		case porcupine.Illegal:
@@ -109,6 +110,22 @@ func (h *keyHistory) misjudged(operations []*keyOperation, owners [][]version, l
 			broken = append(broken, fmt.Sprintf("%v, although the user was disabled", o))
 		case o.has != wants:
 			broken = append(broken, fmt.Sprintf("%v with the role: %t, want %t", o, o.has, wants))
+		}
+	}
+	return broken
+}
+
+// failedForNothing finds validations that failed at once without a fault, while the owner
+// did not change. A change can make the look-up of the owner fail.
+func (h *keyHistory) failedForNothing(operations []*keyOperation) (broken []string) {
+	for _, o := range operations {
+		if h.faulty || o.kind != op.ValidateKey || o.outcome != unknown || time.Duration(o.answer-o.call) >= soon {
+			continue
+		}
+		if !slices.ContainsFunc(operations, func(c *keyOperation) bool {
+			return c.isChange() && c.user == o.user && c.call <= o.answer && c.answer >= o.call
+		}) {
+			broken = append(broken, fmt.Sprintf("%v, although there was no fault", o))
 		}
 	}
 	return broken
