@@ -93,6 +93,7 @@ func (h *keyHistory) run(ctx context.Context) []*keyOperation {
 				}
 			}
 		})
+		h.rush(ctx, rngs)
 		h.rest(ctx, rngs[0])
 	}
 	slices.SortFunc(h.operations, func(a, b *keyOperation) int { return int(a.call - b.call) })
@@ -171,11 +172,27 @@ func (h *keyHistory) signIn(ctx context.Context, rng *rand.Rand, o *keyOperation
 	})
 }
 
+// rush signs a user in. Then all workers make a key at the same time, so that
+// they compete for the last keys that the user may have.
+func (h *keyHistory) rush(ctx context.Context, rngs []*rand.Rand) {
+	user := rngs[0].IntN(h.users)
+	at := func(worker int) *keyOperation {
+		return &keyOperation{worker: worker, replica: worker % len(h.replicas), user: user}
+	}
+	h.signIn(ctx, rngs[0], at(0))
+	each(h.workers, func(worker int) { h.make(ctx, rngs[worker], at(worker)) })
+}
+
 // create makes a key for a sign-in, most of the time for a new one.
 func (h *keyHistory) create(ctx context.Context, rng *rand.Rand, o *keyOperation) {
 	if rng.IntN(4) > 0 {
 		h.signIn(ctx, rng, &keyOperation{worker: o.worker, replica: o.replica, user: o.user})
 	}
+	h.make(ctx, rng, o)
+}
+
+// make makes a key for the latest sign-in of the user.
+func (h *keyHistory) make(ctx context.Context, rng *rand.Rand, o *keyOperation) {
 	owner, ok := h.lastSignIn(o.user)
 	if !ok {
 		return

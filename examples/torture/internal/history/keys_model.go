@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/anishathalye/porcupine"
 
@@ -144,17 +145,29 @@ func seesKey(operations []*keyOperation, owners [][]version, o *keyOperation, le
 	return from
 }
 
-// seesOwner is seesKey for the owner of the key.
+// seesOwner is seesKey for the owner of the key. A replica that refused another key of
+// the owner, which had not ended, has seen that the owner was disabled.
 func seesOwner(operations []*keyOperation, o *keyOperation, leeway int64) int64 {
 	from := o.call - leeway
 	for _, c := range operations {
-		refusal := c.kind == op.ValidateKey && c.key == o.key && c.outcome == refused
-		revocation := (c.kind == op.RevokeUser || c.isChange()) && c.user == o.user && c.outcome == done
-		if c.replica == o.replica && c.answer < o.call && (refusal || revocation) {
-			from = max(from, c.call)
+		if c.replica != o.replica || c.user != o.user || c.answer >= o.call || c.call <= from {
+			continue
+		}
+		refusal := c.kind == op.ValidateKey && c.outcome == refused && (c.key == o.key || !mayHaveEnded(operations, c))
+		revocation := (c.kind == op.RevokeUser || c.isChange()) && c.outcome == done
+		if refusal || revocation {
+			from = c.call
 		}
 	}
 	return from
+}
+
+// mayHaveEnded reports whether the key of the call may have ended before its answer.
+func mayHaveEnded(operations []*keyOperation, o *keyOperation) bool {
+	return slices.ContainsFunc(operations, func(c *keyOperation) bool {
+		ends := c.kind == op.RevokeKey && c.key == o.key || c.kind == op.RevokeKeys && c.user == o.user
+		return ends && c.outcome != refused && c.call <= o.answer
+	})
 }
 
 // changedHere returns a later change of the owner that the replica of the validation had
