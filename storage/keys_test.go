@@ -3,7 +3,9 @@ package storage_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -15,25 +17,21 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A keyStore is a storage of API keys.
-type keyStore interface {
-	tokenauth.Storage
-	tokenauth.Lister
-	tokenauth.UseRecorder
-	tokenauth.Renamer
-}
+const (
+	manyKeys  = 5000
+	keyLists  = 31
+	keyRounds = 5000 // of validations
+)
 
-// A list of 5,000 keys of one user takes less than 100 ms. To find one of them takes as
-// long as to find the only key of a user. Of several lists the fastest counts, because
-// other work on the machine makes some slower.
+// A list of 5,000 keys of one user takes less than 100 ms. To find and to validate one of
+// them takes as long as for the only key of a user. Of several lists the fastest counts,
+// because other work on the machine makes some slower.
 //
 //	TOKENAUTH_LONG=1 go test -v -run ManyKeys ./storage
 func TestManyKeysOfOneUser(t *testing.T) {
 	if !throwaway.Long() {
 		t.Skip("it measures; set TOKENAUTH_LONG=1")
 	}
-	const most, lists = 5000, 31
-	const longest, ratio, slack = 100 * time.Millisecond, 1.3, time.Microsecond
 	storages := map[string]func(*testing.T) tokenauth.Storage{
 		"memory": func(*testing.T) tokenauth.Storage { return new(memory.Store) },
 		"redis":  func(t *testing.T) tokenauth.Storage { return openRedis(t)(t) },
@@ -45,54 +43,123 @@ func TestManyKeysOfOneUser(t *testing.T) {
 		}
 	}
 	for _, engine := range slices.Sorted(maps.Keys(storages)) { // one after another
-		t.Run(engine, func(t *testing.T) {
-			s, ctx := storages[engine](t).(keyStore), t.Context()
-			var many, single []tokenauth.Token
-			for n := range most {
-				many = append(many, userKey("alice", n))
-				single = append(single, userKey(fmt.Sprint("user", n), n))
-			}
-			storeKeys(t, s, append(slices.Clone(many), single...))
-
-			took := make([]time.Duration, lists)
-			for i := range took {
-				began := time.Now()
-				listed, err := s.List(ctx, many[0].Slot.User)
-				took[i] = time.Since(began)
-				if err != nil || len(listed) != most || listed[i].LastSeen.IsZero() {
-					t.Fatalf("List returns %d keys, error %v, want %d with last uses", len(listed), err, most)
-				}
-			}
-			list := slices.Min(took)
-			one, among := findsInTurns(t, s, single, many)
-			began := time.Now()
-			if err := s.Rename(ctx, many[7].Slot, many[7].Digest, "renamed"); err != nil {
-				t.Fatal(err)
-			}
-			renamed := time.Since(began)
-			t.Logf("List of %d keys: %v (fastest of %d, median %v); Find: %v of a user with one key, %v of the user with %d; Rename: %v",
-				most, list, lists, median(took), one, among, most, renamed)
-			if list > longest {
-				t.Errorf("List takes %v, want at most %v", list, longest)
-			}
-			if float64(among-slack) > ratio*float64(one) {
-				t.Errorf("Find takes %v with %d keys, and %v with one; want at most %v times as long and %v", among, most, one, ratio, slack)
-			}
-		})
+		t.Run(engine, func(t *testing.T) { measureKeys(t, storages[engine](t).(keyStore)) })
 	}
 }
 
-// userKey returns an API key of the user. The number n makes its slot and its digest
-// unique.
+// A keyStore is a storage of API keys.
+type keyStore interface {
+	tokenauth.Storage
+	tokenauth.UseRecorder
+}
+
+func measureKeys(t *testing.T, s keyStore) {
+	ctx := t.Context()
+	auth, err := tokenauth.New(s, everyone{}, &tokenauth.Options{
+		Keys: &tokenauth.KeyOptions{Max: 2 * manyKeys}, Timeout: time.Minute,
+		Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := tokenauth.NewKeys(auth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Alice has many keys, and the others have one.
+	signIns, secrets := make(map[string]string), make(map[string]string)
+	var last tokenauth.Key
+	for _, user := range []string{"alice", "bob"} {
+		issued, err := auth.Issue(ctx, principalOf(user), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signIns[user] = issued.AccessToken.Reveal()
+		var secret tokenauth.Secret
+		if secret, last, err = keys.Create(ctx, issued.Token, tokenauth.Key{Name: "CI"}); err != nil {
+			t.Fatal(err)
+		}
+		secrets[user] = secret.Reveal()
+	}
+	var many, single []tokenauth.Token
+	for n := range manyKeys - 1 {
+		many = append(many, userKey("alice", n))
+		single = append(single, userKey(fmt.Sprint("user", n), n))
+	}
+	storeKeys(t, s, append(slices.Clone(many), single...))
+
+	lists := make([]time.Duration, keyLists)
+	for i := range lists {
+		began := time.Now()
+		listed, err := keys.List(ctx, "alice")
+		lists[i] = time.Since(began)
+		if err != nil || len(listed) != manyKeys || listed[i].LastSeen.IsZero() {
+			t.Fatalf("List returns %d keys, error %v, want %d with last uses", len(listed), err, manyKeys)
+		}
+	}
+	validate := func(key string) func(int) error {
+		return func(int) error { _, err := keys.Validate(ctx, key); return err }
+	}
+	find := func(tokens []tokenauth.Token) func(int) error {
+		return func(i int) error {
+			want := tokens[i*2477%len(tokens)] // in an order that is not that of the storage
+			got, err := s.Find(context.Background(), want.Slot)
+			if err == nil && got.Digest != want.Digest {
+				err = errors.New("found another token")
+			}
+			return err
+		}
+	}
+	took := inTurns(t, find(single), find(many), validate(secrets["bob"]), validate(secrets["alice"]),
+		func(int) error { _, err := auth.Validate(ctx, signIns["bob"]); return err })
+	findOne, findMany, validateOne, validateMany, signIn := took[0], took[1], took[2], took[3], took[4]
+	began := time.Now()
+	if err := keys.Rename(ctx, "bob", last.ID, "renamed"); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("list of %d keys: %v (fastest of %d, median %v); rename: %v", manyKeys, slices.Min(lists), keyLists, median(lists), time.Since(began))
+	t.Logf("find, of a user with one key: %v, of the user with %d: %v", findOne, manyKeys, findMany)
+	t.Logf("validate, of a user with one key: %v, of the user with %d: %v; an access token: %v", validateOne, manyKeys, validateMany, signIn)
+
+	const longest, ratio, slack = 100 * time.Millisecond, 1.3, time.Microsecond
+	if slices.Min(lists) > longest {
+		t.Errorf("a list takes %v, want at most %v", slices.Min(lists), longest)
+	}
+	for what, took := range map[string][2]time.Duration{"to find a key": {findOne, findMany}, "to validate a key": {validateOne, validateMany}} {
+		if float64(took[1]-slack) > ratio*float64(took[0]) {
+			t.Errorf("%s takes %v if the user has %d, and %v with one; want at most %v times as long and %v", what, took[1], manyKeys, took[0], ratio, slack)
+		}
+	}
+}
+
+// everyone is a [tokenauth.Reloader] of users who may all sign in.
+type everyone struct{}
+
+func principalOf(user string) tokenauth.Principal {
+	return tokenauth.Principal{UserID: user, UserName: "name of " + user, Roles: []string{"Reader", "Auditor"}}
+}
+
+func (everyone) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	return principalOf(c.UserName), nil
+}
+
+func (everyone) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	return principalOf(p.UserID), nil
+}
+
+// userKey returns an API key of the user, in the user's range of keys. The number n makes
+// its slot and its digest unique.
 func userKey(user string, n int) tokenauth.Token {
-	u, c := sha256.Sum256([]byte("keys of "+user)), sha256.Sum256(fmt.Appendf(nil, "key %d", n))
+	owner := tokenauth.UserKeyOf(user)
+	u, c := sha256.Sum256(append([]byte("tokenauth/v1/keys\x00"), owner[:]...)), sha256.Sum256(fmt.Appendf(nil, "key %d", n))
 	issued := time.Now().Truncate(time.Second).UTC().Add(time.Duration(n%1000) * time.Millisecond)
+	p := principalOf(user)
+	p.Attributes = map[string]string{"team": "reports"}
 	return tokenauth.Token{
 		Slot:     tokenauth.Slot{User: tokenauth.UserKey(u[:16]), Client: tokenauth.ClientKey(c[:16])},
 		Digest:   sha256.Sum256(fmt.Appendf(nil, "digest %s %d", user, n)),
-		ClientID: "\x01key", DeviceName: fmt.Sprint("the key of job ", n),
-		Principal: tokenauth.Principal{UserID: user, UserName: "name of " + user, Roles: []string{"Reader", "Auditor"}, Attributes: map[string]string{"team": "reports"}},
-		IssuedAt:  issued, ExpiresAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		ClientID: "\x01key", DeviceName: fmt.Sprint("the key of job ", n), Principal: p,
+		IssuedAt: issued, ExpiresAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 	}
 }
 
@@ -126,25 +193,26 @@ func storeKeys(t *testing.T, s keyStore, keys []tokenauth.Token) {
 	}
 }
 
-// findsInTurns finds the tokens of a and b, one after another and in turns, because the
-// speed of a machine varies. It returns the median times.
-func findsInTurns(t *testing.T, s tokenauth.Storage, a, b []tokenauth.Token) (inA, inB time.Duration) {
+// inTurns makes the calls in turns, because the speed of a machine varies. It returns the
+// median time of each.
+func inTurns(t *testing.T, calls ...func(i int) error) (medians []time.Duration) {
 	t.Helper()
-	find := func(token tokenauth.Token) time.Duration {
-		began := time.Now()
-		got, err := s.Find(context.Background(), token.Slot)
-		took := time.Since(began)
-		if err != nil || got.Digest != token.Digest {
-			t.Fatalf("Find returns digest %v, error %v, want %v", got.Digest, err, token.Digest)
+	took := make([][]time.Duration, len(calls))
+	for i := range keyRounds {
+		for n := range calls {
+			n = (n + i) % len(calls) // no call always follows the same one
+			began := time.Now()
+			err := calls[n](i)
+			took[n] = append(took[n], time.Since(began))
+			if err != nil {
+				t.Fatalf("call %d: %v", n, err)
+			}
 		}
-		return took
 	}
-	var tookA, tookB []time.Duration
-	for i := range a {
-		at := i * 2477 % len(a) // in an order that is not that of the storage
-		tookA, tookB = append(tookA, find(a[at])), append(tookB, find(b[at]))
+	for _, all := range took {
+		medians = append(medians, median(all))
 	}
-	return median(tookA), median(tookB)
+	return medians
 }
 
 func median(d []time.Duration) time.Duration {

@@ -142,8 +142,9 @@ type Reloader interface {
 	// it, because the returned principal has the new ones.
 	//
 	// For the owner of an API key, p has only a UserID and the UserName at the time when
-	// the key was made. Then there is nothing to compare: Reload returns the current
-	// principal, with its Stamp, of a user who may sign in.
+	// the key was made, and its Roles are nil, which those of a sign-in never are. Then
+	// there is nothing to compare: Reload returns the current principal, with its Stamp,
+	// of a user who may sign in.
 	Reload(ctx context.Context, p Principal) (Principal, error)
 }
 

@@ -26,7 +26,7 @@ func newCached(t *testing.T) (s *Service, accessToken string) {
 	(&subscription{changeFeed: s.feed, began: func() {}}).Heartbeat(time.Now().Add(time.Hour))
 	token := Token{Slot: SlotOf("alice", ""), ExpiresAt: time.Now().Add(time.Hour), Principal: Principal{Roles: []string{"Reader"}}}
 	accessToken, token.Digest = accesstoken.Mint("tat_", token.Slot.bytes())
-	_, l, _ := s.cache.enter(token.Slot, &token.Digest, true)
+	_, l, _ := s.cache.enter(token.Slot, nil, &token.Digest, true)
 	s.cache.keep(l, &token, nil)
 	return s, accessToken
 }

@@ -56,7 +56,7 @@
 // one of them, and [Service.RevokeUser] ends all, or all others.
 //
 // With [Options.Keys], a signed-in user may make API keys, each in a slot of its own.
-// What ends the user's sign-ins keeps the keys: see [Keys].
+// The end of the user's sign-ins keeps the keys: see [Keys].
 //
 // With [Options.Refresh], the slot also holds the sign-in's refresh token. A
 // refresh replaces both tokens ([Service.Refresh]). Whatever ends the slot's token

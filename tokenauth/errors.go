@@ -59,8 +59,8 @@ var (
 	// the field. [Service.RevokeUser] returns it for an empty UserID.
 	ErrInvalidPrincipal = errors.New("tokenauth: invalid principal")
 
-	// ErrTooManyKeys means that a user has as many API keys as [KeyOptions.Max]
-	// allows. [Keys.Create] returns it.
+	// ErrTooManyKeys means that a user has [KeyOptions.Max] API keys, and cannot make
+	// another one. [Keys.Create] returns it.
 	ErrTooManyKeys = errors.New("tokenauth: the user has too many API keys")
 
 	// ErrNotFound means that there is no such entry. [Storage.Find] returns it

@@ -39,11 +39,17 @@ func (s *Service) revocationHandler() http.Handler {
 			}
 			return emptyObject, err
 		}
+		if s.keys.has(request.accessToken) { // a key belongs to no client
+			if err := s.revokeKey(ctx, request.accessToken, e); err != nil {
+				return nil, err
+			}
+			return emptyObject, nil
+		}
 		slot, digest, ok := s.parse(request.accessToken)
 		if !ok {
 			return emptyObject, nil // it cannot be valid
 		}
-		if c := request.client; c != nil && !s.keys.has(request.accessToken) { // a key belongs to no client
+		if c := request.client; c != nil {
 			e.ClientID = c.ID
 			switch own, err := s.mayRevoke(ctx, c, slot, &digest); {
 			case err != nil:

@@ -16,7 +16,8 @@ import (
 type Key struct {
 	// ID identifies the key. It is the beginning of the key itself, such as
 	// "key_7Hq2sXb0pQ4e", so it can be compared with a list, a log record and a
-	// leaked key. It is not secret.
+	// leaked key. It is not secret. (Only the ID of a key that [Keys.Import] stored is
+	// not the beginning of that key.)
 	ID string
 	// Name is the key's name for people: at most 100 bytes of UTF-8 without control
 	// characters. The user chooses it, so escape it where you show it.
@@ -40,6 +41,10 @@ const (
 	// allRoles is the role that is stored for a key whose Roles are nil. A storage
 	// may not distinguish nil from an empty list.
 	allRoles = "\x01all"
+	// importedMark is the Device of a stored key that was imported.
+	importedMark = "imported"
+	// maxImported is the maximum length of an imported key in bytes.
+	maxImported = 512
 )
 
 // neverExpires is the ExpiresAt that is stored for a key that does not expire.
@@ -74,12 +79,25 @@ func slotOfKey(u UserKey, id accesstoken.KeyID) Slot {
 	return s
 }
 
+// importedSlot returns the slot of the pointer to an imported key. An imported key does
+// not say which user it belongs to. The pointer's UserID does.
+func importedSlot(d *Digest) Slot {
+	return slotFrom(sha256.Sum256(append([]byte(pointerDomain), d[:]...)))
+}
+
+// importedRef returns the place of an imported key and of its owner's record.
+func importedRef(userID string, d Digest) keyRef {
+	user := UserKeyOf(userID)
+	sum := sha256.Sum256(append([]byte(importedDomain), d[:]...))
+	return keyRef{slotOfKey(user, accesstoken.KeyID(sum[:])), Slot{user, ownerClient}, d}
+}
+
 // refOf returns the place of a key that the Service has accepted.
 func refOf(t *Token) keyRef {
 	return keyRef{t.Slot, Slot{UserKeyOf(t.Principal.UserID), ownerClient}, t.Digest}
 }
 
-// isOwner reports whether t is no token but the record of a user who has keys.
+// isOwner reports whether t is the record of a user who has keys, and not a token.
 func (t *Token) isOwner() bool { return t.Slot.Client == ownerClient }
 
 // isStoredKey reports whether t is a key as a storage returned it.
@@ -115,7 +133,7 @@ func (o *KeyOptions) describe(t *Token) Key {
 // not known.
 func (o *KeyOptions) present(t *Token) *Token {
 	p := *t
-	p.Key, p.ClientID, p.Principal.Roles = o.idOfKey(t), "", nil
+	p.Key, p.ClientID, p.Device, p.Principal.Roles = o.idOfKey(t), "", "", nil
 	return &p
 }
 
@@ -159,4 +177,14 @@ func attributesFor(key, owner map[string]string) map[string]string {
 // compareKeys orders stored keys from the oldest to the newest.
 func compareKeys(a, b Token) int {
 	return cmp.Or(a.IssuedAt.Compare(b.IssuedAt), bytes.Compare(a.Slot.Client[:], b.Slot.Client[:]))
+}
+
+// withMilliseconds returns a time in whole milliseconds that is not in whole seconds,
+// because a storage may drop the name of a token without milliseconds.
+func withMilliseconds(t time.Time) time.Time {
+	t = t.Truncate(time.Millisecond)
+	if t.Nanosecond() == 0 {
+		t = t.Add(time.Millisecond)
+	}
+	return t
 }

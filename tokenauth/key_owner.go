@@ -20,7 +20,7 @@ const (
 	// more than clocks may differ, and less than purgeGrace.
 	ownerPending = time.Hour
 	// ownerTries is how often a record is stored again because the user changed.
-	ownerTries = 3
+	ownerTries = 6
 )
 
 var errOwnerChanges = errors.New("the user changes again and again, or the Reloader and the Rechecker do not agree")
@@ -47,13 +47,7 @@ func (s *Service) ownerOf(ctx context.Context, k keyRef, key *Token, found *Foun
 // renewOwner stores a new record of the owner of a key, and returns it.
 func (s *Service) renewOwner(ctx context.Context, k keyRef, key *Token) (*Token, error) {
 	of := ownerName{key.Principal.UserID, key.Principal.UserName}
-	return s.keys.renewals.do(ctx, of, func(ctx context.Context) (*Token, error) {
-		t, err := s.storeOwner(ctx, k.owner, of)
-		if errors.Is(err, ErrInvalidToken) {
-			s.changed(k.owner.User) // the cache may have an earlier record
-		}
-		return t, err
-	})
+	return s.keys.renewals.do(ctx, of, func(ctx context.Context) (*Token, error) { return s.storeOwner(ctx, k.owner, of) })
 }
 
 // storeOwner stores a record and then looks the user up again. Only if nothing changed,

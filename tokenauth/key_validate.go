@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
-
-	"github.com/bearerkit/bearerkit/tokenauth/internal/cache"
 )
 
 // validateKey returns the token for an API key. It is shared, so the caller must not
@@ -19,9 +17,9 @@ func (s *Service) validateKey(ctx context.Context, text string) (*Token, error) 
 	if cached, reading := s.cached(digest); cached != nil {
 		return s.acceptKey(ctx, &cached.Token, &cached.mark, reading)
 	}
-	k, ok := s.keys.parse(text)
-	if !ok {
-		return nil, ErrInvalidToken
+	k, err := s.locate(ctx, text)
+	if err != nil {
+		return nil, err
 	}
 	t, err := s.loadKey(ctx, k)
 	if err != nil {
@@ -51,19 +49,16 @@ func (s *Service) loadKey(ctx context.Context, k keyRef) (*Token, error) {
 		t, _, err := s.readKey(ctx, k)
 		return t, err
 	}
-	owner := (*cache.Group)(&k.owner.User)
 	if !s.cache.alive() {
 		s.warnRunNotCalled(ctx)
-		defer s.cache.table.Invalidate(owner) // as [tokenCache.find] does for the key
 	}
-	return s.cache.find(ctx, k.key, &k.digest, func(ctx context.Context, _ Slot) (*Token, *Digest, error) {
-		stamp := s.cache.table.Stamp(owner)
-		t, of, err := s.readKey(ctx, k)
-		if err != nil {
-			return t, nil, err
+	owner := &keyOwner{user: k.owner.User}
+	return s.cache.find(ctx, k.key, owner.group(), &k.digest, func(ctx context.Context, _ Slot) (*Token, *keyOwner, error) {
+		t, record, err := s.readKey(ctx, k)
+		if err == nil {
+			owner.until = record.ExpiresAt.Unix()
 		}
-		s.cache.keepOwner(of, stamp)
-		return t, &of.Digest, nil
+		return t, owner, err
 	})
 }
 

@@ -2,6 +2,8 @@ package tokenauth
 
 import (
 	"context"
+	"crypto/sha256"
+	"slices"
 	"strings"
 	"sync"
 
@@ -13,8 +15,9 @@ import (
 // it may be called if the keyring is nil.
 type keyring struct {
 	*KeyOptions
-	renamer  Renamer // nil if the storage is not one
-	uses     *useLog // may be that of the sign-ins
+	isToken  func(text string) bool // whether a string has the form of a token of a sign-in
+	renamer  Renamer                // nil if the storage is not one
+	uses     *useLog                // may be that of the sign-ins
 	renewals renewals
 }
 
@@ -24,7 +27,10 @@ func newKeyring(s Storage, o *Options, uses *useLog, timeout *deadline.Timeout, 
 	if o.Keys == nil {
 		return nil
 	}
-	k := &keyring{KeyOptions: o.Keys, uses: uses}
+	k := &keyring{KeyOptions: o.Keys, uses: uses, isToken: func(text string) bool {
+		_, ok := accesstoken.Digest(o.Prefix, text)
+		return ok || o.Refresh != nil && strings.HasPrefix(text, o.Refresh.Prefix)
+	}}
 	k.renamer, _ = s.(Renamer)
 	if uses == nil {
 		k.uses = makeUseLog(s.(UseRecorder), o, timeout, changed)
@@ -32,24 +38,29 @@ func newKeyring(s Storage, o *Options, uses *useLog, timeout *deadline.Timeout, 
 	return k
 }
 
-// has reports whether a string has the form of a key, except for its checksum.
+// has reports whether a string has the form of a key, except for its checksum, or may
+// be an imported key.
 func (k *keyring) has(text string) bool {
-	return k != nil && accesstoken.IsKey(k.Prefix, text)
+	return k != nil && (accesstoken.IsKey(k.Prefix, text) || k.isImported(text))
 }
 
 // claims reports whether a string begins like a key, valid or not.
 func (k *keyring) claims(text string) bool {
-	return k != nil && strings.HasPrefix(text, k.Prefix)
+	return k != nil && (strings.HasPrefix(text, k.Prefix) || k.isImported(text))
 }
 
-// digest returns the digest of a key, if the string has the form of one, except for
-// its checksum.
+// digest returns the digest of a string for which has is true.
 func (k *keyring) digest(text string) (d Digest, ok bool) {
 	if k == nil {
 		return d, false
 	}
-	sum, ok := accesstoken.DigestKey(k.Prefix, text)
-	return sum, ok
+	if sum, ok := accesstoken.DigestKey(k.Prefix, text); ok {
+		return sum, true
+	}
+	if k.isImported(text) {
+		return sha256.Sum256([]byte(text)), true
+	}
+	return d, false
 }
 
 // parse returns the place of a key. It reports false for a string that this Service
@@ -79,7 +90,7 @@ type ownerName struct{ userID, userName string }
 
 // A renewal is in progress, or begins when the one before it ends.
 type renewal struct {
-	next  *renewal // nil if nobody waits for one
+	next  *renewal // nil if no caller waits for one
 	done  chan struct{}
 	owner *Token
 	err   error
@@ -139,4 +150,13 @@ func (r *renewals) leave(of ownerName, ended *renewal) {
 		delete(r.running, of)
 	}
 	close(ended.done)
+}
+
+// isImported reports whether a string may be an imported key: it is not a key or token of
+// the Service's own form.
+func (k *keyring) isImported(text string) bool {
+	if k == nil || len(k.Imported) == 0 || text == "" || len(text) > maxImported || accesstoken.IsKey(k.Prefix, text) || k.isToken(text) {
+		return false
+	}
+	return slices.ContainsFunc(k.Imported, func(prefix string) bool { return strings.HasPrefix(text, prefix) })
 }

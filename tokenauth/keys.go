@@ -170,7 +170,25 @@ func (k *Keys) RevokeAll(ctx context.Context, userID string) error {
 		return fmt.Errorf("%w: RevokeAll was called with an empty UserID", ErrInvalidPrincipal)
 	}
 	began := time.Now()
-	err := k.service.revokeUser(ctx, UserKeyOf(userID).keys())
+	pointers, err := k.service.pointersOf(ctx, userID)
+	if err == nil {
+		err = k.service.revokeUser(ctx, UserKeyOf(userID).keys())
+	}
+	for i := 0; i < len(pointers) && err == nil; i++ {
+		err = k.service.revokePointer(ctx, &pointers[i])
+	}
 	k.service.observeRevoked(ctx, Event{Reason: event.ReasonKey, UserID: userID}, began, err)
 	return err
+}
+
+// pointersOf returns the user's keys that have a pointer.
+func (s *Service) pointersOf(ctx context.Context, userID string) ([]Token, error) {
+	if len(s.keys.Imported) == 0 {
+		return nil, nil
+	}
+	tokens, err := s.listOf(ctx, UserKeyOf(userID).keys())
+	if errors.Is(err, ErrCorrupt) {
+		err = nil
+	}
+	return slices.DeleteFunc(slices.Clone(tokens), func(t Token) bool { return t.Device != importedMark }), err
 }

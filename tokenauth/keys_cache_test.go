@@ -182,6 +182,55 @@ func TestSlowReadsOfKeysDoNotUndoRefusals(t *testing.T) {
 	})
 }
 
+// The same holds for a key that was refused because of its owner, if a slower read of
+// another key finds the former record of the owner.
+func TestSlowReadsOfOwnersDoNotUndoRefusals(t *testing.T) {
+	inKeyBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, users *owners, auth *tokenauth.Service, keys *tokenauth.Keys, feed tokenauth.Invalidator) {
+		slow, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+		key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+		warm(t, s, keys, slow, "Reader,Staff")
+		warm(t, s, keys, key, "Reader,Staff")
+		feed.Invalidate(tokenauth.UserKeyOf("17"))
+		release := make(chan struct{})
+		first := true
+		s.found = func(tok *tokenauth.Token) {
+			if first && tok.Slot.User == tokenauth.UserKeyOf("17") {
+				first = false
+				<-release
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { expectKey(t, keys, slow, "Reader,Staff") }) // the change comes after it began
+		synctest.Wait()
+		users.disable("17", true)
+		if err := s.Store.RevokeUser(t.Context(), tokenauth.UserKeyOf("17")); err != nil { // by another replica
+			t.Fatal(err)
+		}
+		expectKey(t, keys, key, "invalid")
+		close(release)
+		wg.Wait()
+		expectKey(t, keys, key, "invalid")
+	})
+}
+
+// A validation that waits for a read of the same key does not share its refusal, which
+// may be of an earlier time.
+func TestValidationsShareNoRefusalsOfKeys(t *testing.T) {
+	inKeyBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, users *owners, auth *tokenauth.Service, keys *tokenauth.Keys, feed tokenauth.Invalidator) {
+		key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+		users.disable("17", true)
+		users.during = func(int) { time.Sleep(100 * time.Millisecond) }
+		var wg sync.WaitGroup
+		wg.Go(func() { expectKey(t, keys, key, "invalid") })
+		synctest.Wait()
+		users.disable("17", false)
+		for range 10 {
+			wg.Go(func() { expectKey(t, keys, key, "Reader,Staff") })
+		}
+		wg.Wait()
+	})
+}
+
 // Both slots are read in one statement, if the storage can do that.
 func TestKeysNeedOneStatement(t *testing.T) {
 	t.Parallel()

@@ -32,7 +32,7 @@ func (k *Keys) Create(ctx context.Context, owner Token, key Key) (secret Secret,
 	defer plainPanic()
 	s := k.service
 	began := time.Now()
-	t, err := s.newKey(&owner, &key)
+	t, err := s.newKeyOf(&owner, &key)
 	if err == nil {
 		secret, err = s.createKey(ctx, &owner, t)
 	}
@@ -50,8 +50,19 @@ func (k *Keys) Create(ctx context.Context, owner Token, key Key) (secret Secret,
 
 var errKeyName = fmt.Errorf("%w: Name must have at most %d bytes of UTF-8 without control characters", ErrInvalidPrincipal, maxDeviceName)
 
+// newKeyOf is newKey for the user of a sign-in, who must have the key's roles.
+func (s *Service) newKeyOf(owner *Token, key *Key) (*Token, error) {
+	if owner.Key != "" {
+		return nil, because(ErrRejected, errKeyMakesKey)
+	}
+	if slices.ContainsFunc(key.Roles, func(role string) bool { return !owner.Principal.HasRole(role) }) {
+		return nil, fmt.Errorf("%w: Roles has a role that the owner does not have", ErrInvalidPrincipal)
+	}
+	return s.newKey(&owner.Principal, key)
+}
+
 // newKey returns a key to store, without its slot and digest.
-func (s *Service) newKey(owner *Token, key *Key) (*Token, error) {
+func (s *Service) newKey(owner *Principal, key *Key) (*Token, error) {
 	bad := func(text string) (*Token, error) { return nil, fmt.Errorf("%w: %s", ErrInvalidPrincipal, text) }
 	now := s.options.Now().UTC()
 	expires := key.ExpiresAt.UTC().Truncate(time.Second)
@@ -63,16 +74,14 @@ func (s *Service) newKey(owner *Token, key *Key) (*Token, error) {
 		roles = []string{allRoles}
 	}
 	switch {
-	case owner.Key != "":
-		return nil, because(ErrRejected, errKeyMakesKey)
 	case !validDeviceName(key.Name):
 		return nil, errKeyName
 	case !expires.After(now) || expires.After(neverExpires):
 		return bad("ExpiresAt must be in the future, or zero")
-	case slices.ContainsFunc(key.Roles, func(role string) bool { return role == allRoles || !owner.Principal.HasRole(role) }):
-		return bad("Roles has a role that the owner does not have")
+	case slices.Contains(key.Roles, allRoles):
+		return bad("Roles has a role that no user has")
 	}
-	p := Principal{UserID: owner.Principal.UserID, UserName: owner.Principal.UserName, Roles: roles, Attributes: key.Attributes}
+	p := Principal{UserID: owner.UserID, UserName: owner.UserName, Roles: roles, Attributes: key.Attributes}
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -92,10 +101,7 @@ func (s *Service) createKey(ctx context.Context, owner, t *Token) (secret Secret
 			at = live[i].IssuedAt.Add(time.Millisecond)
 		}
 	}
-	if at.Nanosecond() == 0 { // a storage may drop the name of a token without milliseconds
-		at = at.Add(time.Millisecond)
-	}
-	t.IssuedAt = at
+	t.IssuedAt = withMilliseconds(at)
 	text, id, digest := accesstoken.MintKey(s.keys.Prefix, UserKeyOf(t.Principal.UserID))
 	t.Slot, t.Digest = slotOfKey(id.User, id.ID), digest
 	if err := s.replace(ctx, *t); err != nil {

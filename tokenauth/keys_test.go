@@ -30,6 +30,7 @@ type owners struct {
 	err      error // of Reload
 	reloads  int
 	during   func(call int) // called by Reload after it read the user, with the number of the call
+	commit   func()         // commits a transaction that is changing a user, for which Recheck waits; nil if there is none
 }
 
 func newOwners(all ...tokenauth.Principal) *owners {
@@ -55,6 +56,10 @@ func (o *owners) get(p tokenauth.Principal) (tokenauth.Principal, error) {
 }
 
 func (o *owners) Recheck(_ context.Context, p tokenauth.Principal) error {
+	if o.commit != nil {
+		o.commit()
+		o.commit = nil
+	}
 	now, err := o.get(p)
 	if err == nil && now.Stamp != p.Stamp {
 		err = tokenauth.ErrRejected
@@ -135,6 +140,15 @@ func makeKey(t testing.TB, keys *tokenauth.Keys, p tokenauth.Principal, k tokena
 		t.Fatalf("Create: %v", err)
 	}
 	return text.Reveal(), made
+}
+
+// garbled returns the key with another last character.
+func garbled(key string) string {
+	last := "A"
+	if strings.HasSuffix(key, last) {
+		last = "B"
+	}
+	return key[:len(key)-1] + last
 }
 
 // expectKey validates a key. It expects these roles, joined with commas, or an error as
@@ -327,7 +341,7 @@ func TestNewRefusesKeysThatCannotWork(t *testing.T) {
 		}
 	}
 	auth := newService(t, store, users, &tokenauth.Options{Keys: new(tokenauth.KeyOptions)})
-	if got := auth.Options().Keys; got == nil || *got != (tokenauth.KeyOptions{Prefix: "key_", Max: 50}) {
+	if got := auth.Options().Keys; got == nil || got.Prefix != "key_" || got.Max != 50 || got.Imported != nil {
 		t.Errorf("the defaults are %+v", got)
 	}
 	for _, s := range []*tokenauth.Service{nil, newService(t, store, users, nil)} {
@@ -417,7 +431,7 @@ func TestKeysOfDisabledUsersAreRefused(t *testing.T) {
 	}
 }
 
-// What ends sign-ins keeps keys.
+// The end of sign-ins keeps keys.
 func TestKeysOutliveSignIns(t *testing.T) {
 	t.Parallel()
 	var clock tokenauthtest.Clock
@@ -511,7 +525,13 @@ func TestConcurrentCreatesKeepTheBound(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			const most, calls = 5, 20
-			store := new(memory.Store)
+			store := new(scripted)
+			store.before = func(_ context.Context, method string) error {
+				if method == "Replace" { // all calls list before the first one stores
+					time.Sleep(time.Millisecond)
+				}
+				return nil
+			}
 			var replicas []*tokenauth.Keys
 			for range 2 {
 				_, keys := keyed(t, store, newOwners(alice()), tokenauth.Options{Keys: &tokenauth.KeyOptions{Max: most}})
@@ -597,7 +617,7 @@ func TestFailuresDoNotRefuseKeys(t *testing.T) {
 	}
 }
 
-// Guards refuse keys, unless they say otherwise.
+// Guards refuse keys, unless they set Requirement.Keys.
 func TestGuardsRefuseKeysByDefault(t *testing.T) {
 	t.Parallel()
 	var events []tokenauth.Event
@@ -688,7 +708,7 @@ func TestKeysAreRefusedElsewhere(t *testing.T) {
 			t.Errorf("in the cookie, %s got %d %s, want 401", text, w.Code, w.Body)
 		}
 	}
-	for _, text := range []string{"sk-", "sk-garbage", key[:len(key)-1] + "A", key + "A"} {
+	for _, text := range []string{"sk-", "sk-garbage", garbled(key), key + "A"} {
 		if status, _ := with(guard, text); status != 401 {
 			t.Errorf("%s got %d, want 401", text, status)
 		}
@@ -794,6 +814,23 @@ func TestChangesDuringTheLookUpOfTheOwnerAreNotLost(t *testing.T) {
 	}
 }
 
+// A transaction may change the user and end the sign-ins, and then take long to commit.
+// The look-up of the owner waits for it, as a sign-in does.
+func TestOpenTransactionsAreNotMissed(t *testing.T) {
+	t.Parallel()
+	store, users := new(scripted), newOwners(alice())
+	_, keys := keyed(t, store, users, tokenauth.Options{})
+	key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+	store.stored = func() { // the transaction has ended the sign-ins, but not this record
+		store.stored = nil
+		users.commit = func() {
+			users.change("17", func(p *tokenauth.Principal) { p.Roles, p.Stamp = []string{"Reader"}, "stamp-2" })
+		}
+	}
+	expectKey(t, keys, key, "Reader")
+	expectKey(t, keys, key, "Reader")
+}
+
 // A watchedStore calls a func before RecordUses.
 type watchedStore struct {
 	scripted
@@ -857,7 +894,7 @@ func TestRequestsShareTheLookUpOfAnOwner(t *testing.T) {
 	})
 }
 
-// The record of the owner is no sign-in.
+// The record of the owner is not a sign-in.
 func TestTheRecordOfAnOwnerIsHidden(t *testing.T) {
 	t.Parallel()
 	store := new(memory.Store)
@@ -939,7 +976,7 @@ func TestReplicaWithoutKeys(t *testing.T) {
 	}
 }
 
-// A key cannot be extended, but that is no error for a handler that extends every token.
+// A key cannot be extended, but a handler that extends every token gets no error.
 func TestExtendDoesNotChangeKeys(t *testing.T) {
 	t.Parallel()
 	auth, keys := keyed(t, new(memory.Store), newOwners(alice()), tokenauth.Options{MaxLifetime: 100 * 24 * time.Hour})
@@ -1040,4 +1077,60 @@ func TestQueuedChangesReachKeys(t *testing.T) {
 			t.Errorf("the events are %+v, want one, for the sign-in", revoked)
 		}
 	})
+}
+
+// Without a Renamer, only Rename fails.
+func TestRenameNeedsARenamer(t *testing.T) {
+	t.Parallel()
+	store := new(memory.Store)
+	_, keys := keyed(t, struct {
+		tokenauth.Storage
+		tokenauth.Lister
+		tokenauth.UseRecorder
+	}{store, store, store}, newOwners(alice()), tokenauth.Options{})
+	key, made := makeKey(t, keys, alice(), tokenauth.Key{})
+	if err := keys.Rename(t.Context(), "17", made.ID, "x"); !errors.Is(err, tokenauth.ErrUnavailable) || !strings.Contains(err.Error(), "is not a Renamer") {
+		t.Errorf("Rename returned error %v", err)
+	}
+	expectKey(t, keys, key, "Reader,Staff")
+}
+
+// A sign-in without roles and a stamp is not taken for the owner of a key: Reload gets a
+// list of roles that is not nil.
+func TestReloadDistinguishesSignInsFromKeys(t *testing.T) {
+	t.Parallel()
+	users := new(seenReloads)
+	auth, keys := keyed(t, new(memory.Store), users, tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)})
+	plain := tokenauth.Principal{UserID: "17", UserName: "alice"}
+	issued, err := auth.Issue(t.Context(), plain, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := auth.Refresh(t.Context(), tokenauth.Credentials{RefreshToken: issued.RefreshToken}); err != nil {
+		t.Fatal(err)
+	}
+	if len(users.seen) != 1 || users.seen[0].Roles == nil {
+		t.Errorf("for a sign-in, Reload got %+v", users.seen)
+	}
+	users.seen = nil
+	key, _ := makeKey(t, keys, alice(), tokenauth.Key{Attributes: map[string]string{"project": "7"}})
+	if _, err := keys.Validate(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range users.seen {
+		if p.Roles != nil || p.Attributes != nil || p.Stamp != "" || p.UserID != "17" || p.UserName != "alice" {
+			t.Errorf("for a key, Reload got %+v", p)
+		}
+	}
+}
+
+// seenReloads records the principals that Reload got.
+type seenReloads struct {
+	staff
+	seen []tokenauth.Principal
+}
+
+func (s *seenReloads) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	s.seen = append(s.seen, p)
+	return alice(), nil
 }

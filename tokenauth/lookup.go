@@ -92,7 +92,7 @@ func (l *lookups) findBoth(ctx context.Context, first, second Slot) (one, two Fo
 }
 
 // findToken is find as a [reader].
-func (l *lookups) findToken(ctx context.Context, slot Slot) (*Token, *Digest, error) {
+func (l *lookups) findToken(ctx context.Context, slot Slot) (*Token, *keyOwner, error) {
 	t, err := l.find(ctx, slot)
 	return t, nil, err
 }

@@ -362,7 +362,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Refresh, err = c.Refresh.withDefaults(c.Lifetime, c.Prefix); err != nil {
 		return c, err
 	}
-	if c.Keys, err = c.Keys.withDefaults(c.Prefix, c.Refresh); err != nil {
+	if c.Keys, err = c.Keys.withDefaults(c.Prefix, c.Refresh, c.Fallback != nil); err != nil {
 		return c, err
 	}
 	if c.Refresh != nil && c.MaxLifetime != 0 {

@@ -173,7 +173,11 @@ func (s *Service) lookAfterRefresh(ctx context.Context, t *Token, user Principal
 // reloadFor returns the current principal of the token's user, who may still sign in at
 // the client. It reports false if the user was changed meanwhile, and the token was kept.
 func (s *Service) reloadFor(ctx context.Context, client *Client, t *Token) (user Principal, found bool, err error) {
-	user, err = s.reload(ctx, t.Principal, errRefreshToken)
+	p := t.Principal
+	if p.Roles == nil {
+		p.Roles = []string{} // see [Reloader]
+	}
+	user, err = s.reload(ctx, p, errRefreshToken)
 	if errors.Is(err, errRefreshToken) {
 		if kept, failed := s.restamped(ctx, t); kept || failed != nil {
 			return user, false, failed

@@ -31,6 +31,9 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 	if p, ok := s.refresh.parse(token); ok {
 		return s.revokeRefresh(ctx, p, nil, Event{})
 	}
+	if s.keys.has(token) {
+		return s.revokeKey(ctx, token, Event{})
+	}
 	slot, digest, ok := s.parse(token)
 	if !ok {
 		return nil
@@ -38,12 +41,29 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 	return s.revokeObserved(ctx, slot, digest, Event{}, nil)
 }
 
-// parse returns the slot and the digest of an access token or an API key. It reports
+// revokeKey revokes an API key, as [Service.Revoke] does.
+func (s *Service) revokeKey(ctx context.Context, key string, e Event) error {
+	k, err := s.locate(ctx, key)
+	switch {
+	case errors.Is(err, ErrInvalidToken):
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.revokeObserved(ctx, k.key, k.digest, e, nil)
+}
+
+// revokePointer removes the pointer to an imported key that was revoked.
+func (s *Service) revokePointer(ctx context.Context, t *Token) error {
+	if t.Device != importedMark {
+		return nil
+	}
+	return s.revoke(ctx, importedSlot(&t.Digest), t.Digest)
+}
+
+// parse returns the slot and the digest of an access token. It reports
 // false for a string that this Service cannot have issued.
 func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
-	if k, ok := s.keys.parse(accessToken); ok {
-		return k.key, k.digest, true
-	}
 	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
 	if !ok {
 		return Slot{}, Digest{}, false
@@ -154,8 +174,17 @@ func (s *Service) RevokeAll(ctx context.Context) error {
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	defer plainPanic()
 	return s.revokeMany(ctx, revokingClient, Event{Reason: event.ReasonClient, ClientID: clientID}, func(r BulkRevoker, ctx context.Context) error {
-		return r.RevokeClient(ctx, clientID)
+		return revokeClient(ctx, r, clientID)
 	})
+}
+
+// revokeClient calls [BulkRevoker.RevokeClient], but not with the ID that stands for API
+// keys, because no client has it.
+func revokeClient(ctx context.Context, r BulkRevoker, clientID string) error {
+	if clientID == keyClient {
+		return nil
+	}
+	return r.RevokeClient(ctx, clientID)
 }
 
 // revokeMany calls a method of the [BulkRevoker], and reports the event.
@@ -217,6 +246,9 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		err = s.revokeSignIn(further, t)
 	default:
 		err = s.revoke(further, slot, digest)
+	}
+	if err == nil && held && e.Reason == event.ReasonKey {
+		err = s.revokePointer(further, t)
 	}
 	if held || err != nil {
 		s.observeRevoked(ctx, e, began, err)

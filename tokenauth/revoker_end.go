@@ -75,7 +75,7 @@ func (r *revoker) checkChanged(ctx context.Context, t Token) error {
 func (r *revoker) endClient(ctx context.Context, clientID string) error {
 	began := time.Now()
 	err := r.bulkRevoke(ctx, revokingClient, func(b BulkRevoker, ctx context.Context) error {
-		return b.RevokeClient(ctx, clientID)
+		return revokeClient(ctx, b, clientID)
 	})
 	r.observeEnded(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
 	return err

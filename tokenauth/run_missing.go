@@ -30,7 +30,7 @@ func (s *Service) undone(age time.Duration) (undone []string) {
 		undone = append(undone, "the cache is not used: each validation asks the storage")
 	}
 	if s.uses != nil {
-		undone = append(undone, "it is not recorded when tokens are used: tokens in use may end as idle or expired")
+		undone = append(undone, "it is not recorded when tokens are used: "+s.options.unrecordedUses())
 	}
 	if s.keys != nil && s.uses == nil {
 		undone = append(undone, "it is not recorded when API keys are used")

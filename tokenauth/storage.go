@@ -204,8 +204,9 @@ type UseRecorder interface {
 	// RevokeUnused empties every slot whose token was issued before the given
 	// time, unless a use of that token was recorded for this time or later. It
 	// returns how many tokens it ended. It keeps the slots of the user key that
-	// consists of 0xFF bytes, because no user has this key. It works in small
-	// batches and may take a long time.
+	// consists of 0xFF bytes, because no user has this key, and tokens with the
+	// ClientID "\x01key", which are API keys and the records of their owners. It
+	// works in small batches and may take a long time.
 	RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error)
 }
 

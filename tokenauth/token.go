@@ -39,6 +39,9 @@ const (
 	nameDomain   = "tokenauth/v1/service\x00"
 	keysDomain   = "tokenauth/v1/keys\x00"
 	ownerDomain  = "tokenauth/v1/owner\x00"
+	// Of imported API keys: their slots, and those of the pointers to them.
+	importedDomain = "tokenauth/v1/imported\x00"
+	pointerDomain  = "tokenauth/v1/pointer\x00"
 )
 
 // reservedUser is the key under which the services that share a storage keep

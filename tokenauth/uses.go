@@ -181,12 +181,20 @@ func (u *useLog) flush(ctx context.Context) error {
 	case errors.Is(ctx.Err(), context.Canceled): // run tries once more
 	case failed != nil && !u.failing:
 		u.failing = true
-		u.options.Logger.ErrorContext(ctx, "tokenauth: it could not be recorded when tokens were used; until it can, tokens in use may end as idle or expired", "error", unavailable("recording when tokens were used", failed))
+		u.options.Logger.ErrorContext(ctx, "tokenauth: it could not be recorded when tokens were used; until it can, "+u.options.unrecordedUses(), "error", unavailable("recording when tokens were used", failed))
 	case failed == nil && u.failing:
 		u.failing = false
 		u.options.Logger.InfoContext(ctx, "tokenauth: it is recorded again when tokens are used")
 	}
 	return failed
+}
+
+// unrecordedUses says what happens while uses are not recorded.
+func (o *Options) unrecordedUses() string {
+	if o.IdleTimeout != 0 || o.MaxLifetime != 0 {
+		return "tokens in use may end as idle or expired"
+	}
+	return "lists of devices and API keys show too early a last use"
 }
 
 // A slotSighting is a sighting of the token in a slot.

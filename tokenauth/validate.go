@@ -11,7 +11,7 @@ import (
 )
 
 // Validate returns the stored [Token] for an access token. The caller may keep
-// and modify it.
+// and modify it. It accepts no API keys, for which there is [Keys.Validate].
 //
 //   - It returns [ErrInvalidToken] if the access token is not valid. If the
 //     token has expired but is still stored, the error is also
@@ -102,7 +102,7 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 	if !s.cache.alive() {
 		s.warnRunNotCalled(ctx)
 	}
-	t, err = s.cache.find(ctx, slot, &d, s.lookups.findToken)
+	t, err = s.cache.find(ctx, slot, nil, &d, s.lookups.findToken)
 	return t, s.loadError(ctx, err)
 }
 

@@ -344,6 +344,10 @@ func TestPageHasTheKeys(t *testing.T) {
 			t.Errorf("the list has %q, want the name and the beginning of the key", lines())
 		}
 
+		month := eval[string](b, `document.querySelector("#keys .until").innerText`)
+		if year := fmt.Sprint(time.Now().AddDate(0, 0, 30).Year()); time.Now().Year() != time.Now().AddDate(0, 0, 30).Year() && !strings.Contains(month, year) {
+			t.Errorf("the list says %q, want the year %s", month, year)
+		}
 		b.tabTo("#keys input")
 		b.enter("Weekly")
 		b.tabTo("#keys button")

@@ -156,7 +156,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("a key in the cookie: got %d", response.StatusCode)
 		}
 
-		// Renaming, also somebody else's key.
+		// Renaming, also another user's key.
 		ann.want(204, "PATCH", "/api/keys/"+id, url.Values{"name": {"Weekly"}})
 		ann.want(400, "PATCH", "/api/keys/"+id, url.Values{"name": {strings.Repeat("x", 101)}})
 		reader.want(404, "PATCH", "/api/keys/"+id, url.Values{"name": {"x"}})

@@ -281,9 +281,13 @@ function item(device) {
 }
 
 function showTime(element, time) {
-  const date = new Date(time), today = date.toDateString() === new Date().toDateString();
+  const date = new Date(time), now = new Date();
   element.dateTime = time;
-  element.textContent = date.toLocaleString(undefined, { hour: "2-digit", minute: "2-digit", ...(today ? {} : { day: "numeric", month: "short" }) });
+  element.textContent = date.toLocaleString(undefined, {
+    hour: "2-digit", minute: "2-digit",
+    ...(date.toDateString() === now.toDateString() ? {} : { day: "numeric", month: "short" }),
+    ...(date.getFullYear() === now.getFullYear() ? {} : { year: "numeric" }),
+  });
 }
 
 onClick($("end-others"), async () => {
@@ -311,7 +315,7 @@ function keyItem(key) {
   const name = line.querySelector("input");
   name.value = key.name;
   line.querySelector("code").textContent = `${key.id}…`;
-  line.querySelector(".role").textContent = key.role ? `as ${key.role}` : "";
+  line.querySelector(".role").textContent = key.role || "all your roles";
   showTime(line.querySelector(".created"), key.created);
   for (const [part, time] of [[".used", key.lastSeen], [".until", key.expires]]) {
     line.querySelector(part).hidden = !time;

@@ -41,11 +41,11 @@ func TestScreenshots(t *testing.T) {
 	out.await(`document.querySelector("#device-name").value`)
 	for _, scheme := range []string{"light", "dark"} {
 		var shots []image.Image
-		for _, look := range []screen{{880, 740, scheme}, {360, 740, scheme}} {
+		for _, look := range []screen{{880, 1060, scheme}, {360, 1060, scheme}} {
 			b.look(look)
 			shots = append(shots, b.capture())
 		}
-		out.look(screen{360, 740, scheme})
+		out.look(screen{360, 1060, scheme})
 		shots = append(shots, out.capture())
 		write(t, "page-"+scheme+".png", beside(shots))
 	}

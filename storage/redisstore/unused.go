@@ -16,9 +16,6 @@ import (
 // namesKey is the key under which services keep their names. No user has it.
 var namesKey = tokenauth.UserKey(bytes.Repeat([]byte{0xFF}, len(tokenauth.UserKey{})))
 
-// keyClient is the client ID of the tokens that are API keys ([tokenauth.Keys]).
-const keyClient = "\x01key"
-
 // RevokeUnused implements [tokenauth.UseRecorder]. It reads all tokens in Redis,
 // and removes each one that was not used with a script. It returns an error if
 // it may have missed some keys, as [Store.RevokeClient] does.

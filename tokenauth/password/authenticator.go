@@ -506,7 +506,7 @@ func (a *Account) StillValid(p tokenauth.Principal) bool {
 // If p has only a UserID and a UserName, as for the owner of an API key
 // ([tokenauth.Options.Keys]), Reload accepts every change.
 func (a *Account) Reload(p tokenauth.Principal) (tokenauth.Principal, error) {
-	ofKey := p.Stamp == "" && p.Roles == nil && p.Attributes == nil
+	ofKey := p.Stamp == "" && p.Roles == nil
 	if a.Disabled || a.UserID != p.UserID || !ofKey && a.stampWith(p.Roles) != p.Stamp {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}

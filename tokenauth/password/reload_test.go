@@ -28,7 +28,7 @@ func TestReloadForTheOwnerOfAKey(t *testing.T) {
 		{"another user", account, tokenauth.Principal{UserID: "18", UserName: "alice"}},
 		{"a sign-in with another stamp", account, tokenauth.Principal{UserID: "17", UserName: "alice", Stamp: "x"}},
 		{"a sign-in without a stamp", account, tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}},
-		{"a sign-in without a stamp, with attributes", account, tokenauth.Principal{UserID: "17", UserName: "alice", Attributes: map[string]string{"a": "b"}}},
+		{"a sign-in without a stamp and roles", account, tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{}}},
 	} {
 		if _, err := test.account.Reload(test.p); !errors.Is(err, tokenauth.ErrRejected) {
 			t.Errorf("%s: error %v, want ErrRejected", test.name, err)

@@ -64,7 +64,7 @@ func (u *Users) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Prin
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	found, ok := u.byName[p.UserName]
-	ofKey := p.Stamp == "" && p.Roles == nil && p.Attributes == nil
+	ofKey := p.Stamp == "" && p.Roles == nil
 	if !ok || found.principal.UserID != p.UserID || !ofKey && found.principal.Stamp != p.Stamp {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}

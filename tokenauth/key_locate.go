@@ -1,0 +1,26 @@
+package tokenauth
+
+import (
+	"context"
+	"crypto/sha256"
+)
+
+// locate returns the place of a key. For an imported one it asks the storage. It returns
+// [ErrInvalidToken] for any other string.
+func (s *Service) locate(ctx context.Context, text string) (ref keyRef, err error) {
+	if ref, ok := s.keys.parse(text); ok {
+		return ref, nil
+	}
+	if !s.keys.isImported(text) {
+		return ref, ErrInvalidToken
+	}
+	digest := Digest(sha256.Sum256([]byte(text)))
+	pointer, err := s.read(ctx, importedSlot(&digest))
+	switch {
+	case err != nil:
+		return ref, err
+	case !equal(&pointer.Digest, &digest) || pointer.ClientID != keyClient:
+		return ref, ErrInvalidToken
+	}
+	return importedRef(pointer.Principal.UserID, digest), nil
+}

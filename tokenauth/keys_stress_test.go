@@ -1,0 +1,84 @@
+package tokenauth_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// While a user is changed all the time, each validation by any replica has the state
+// that the user had at some moment during the validation.
+func TestKeysFollowTheirOwnersUnderLoad(t *testing.T) {
+	t.Parallel()
+	for name, store := range map[string]tokenauth.Storage{"one look-up at a time": new(memory.Store), "look-ups in batches": new(batching)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			users := newOwners(alice())
+			var replicas []*tokenauth.Keys
+			var auth *tokenauth.Service
+			for range 2 {
+				a, keys := keyed(t, store, users, tokenauth.Options{})
+				auth, replicas = a, append(replicas, keys)
+			}
+			key, _ := makeKey(t, replicas[0], alice(), tokenauth.Key{Roles: []string{"Staff", "Reader"}})
+
+			// A state that is complete has an even number. Its remainder says what it is.
+			const withStaff, withoutStaff, disabled = 0, 2, 4
+			var state atomic.Int64
+			stop := time.Now().Add(700 * time.Millisecond)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for time.Now().Before(stop) {
+					next := state.Add(1) + 1
+					users.disable("17", next%6 == disabled)
+					roles := []string{"Reader", "Staff"}
+					if next%6 == withoutStaff {
+						roles = roles[:1]
+					}
+					users.change("17", func(p *tokenauth.Principal) { p.Roles, p.Stamp = roles, fmt.Sprint(next) })
+					if err := auth.RevokeUser(t.Context(), "17"); err != nil {
+						t.Error(err)
+					}
+					state.Store(next)
+					time.Sleep(time.Duration(next%5) * time.Millisecond)
+				}
+			})
+			var checked [6]atomic.Int64
+			for i := range 8 {
+				wg.Go(func() {
+					for time.Now().Before(stop) {
+						before := state.Load()
+						token, err := replicas[i%2].Validate(t.Context(), key)
+						if before%2 != 0 || state.Load() != before {
+							continue // it changed meanwhile
+						}
+						checked[before%6].Add(1)
+						switch before % 6 {
+						case disabled:
+							if !errors.Is(err, tokenauth.ErrInvalidToken) {
+								t.Errorf("a disabled user's key has the roles %v, error %v", token.Principal.Roles, err)
+							}
+						default:
+							if err != nil || slices.Contains(token.Principal.Roles, "Staff") != (before%6 == withStaff) {
+								t.Errorf("in state %d, the key has the roles %v, error %v", before%6, token.Principal.Roles, err)
+							}
+						}
+					}
+				})
+			}
+			wg.Wait()
+			for _, s := range []int{withStaff, withoutStaff, disabled} {
+				if checked[s].Load() == 0 {
+					t.Errorf("state %d was never checked", s)
+				}
+			}
+		})
+	}
+}
