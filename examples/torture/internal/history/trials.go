@@ -176,6 +176,8 @@ type setting struct {
 	// answers makes a validation that fails at once without a fault a violation.
 	answers  bool
 	replicas []*tokenauth.Service
+	keys     *tokenauth.KeyOptions // nil without API keys
+	keyrings []*tokenauth.Keys     // of the replicas
 }
 
 func newSetting(e *trial.Env, o *outcomes, rate float64) *setting {
@@ -201,6 +203,7 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 	if s.refresh != nil {
 		s.refresh.configure(options, len(s.replicas))
 	}
+	options.Keys = s.keys
 	options.Observers = append(options.Observers, func(_ context.Context, e tokenauth.Event) {
 		switch {
 		case e.Kind == event.Revoked && e.Reason == event.ReasonDevices:
@@ -222,6 +225,13 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 		tb.Fatal(err)
 	}
 	s.replicas = append(s.replicas, auth)
+	if s.keys != nil {
+		keys, err := tokenauth.NewKeys(auth)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		s.keyrings = append(s.keyrings, keys)
+	}
 }
 
 // judge makes a history and checks it.
@@ -248,29 +258,32 @@ func (s *setting) record(tb testing.TB, trial string, n uint64, p plan, leeway t
 		if len(operations) < 200 {
 			return // too short: users were disabled for most of the time
 		}
-		s.Histories.Add(1)
-		s.Env.Operations.Add(int64(len(operations)))
 		s.count(operations)
 		if s.refresh != nil && !p.plain {
 			s.refreshed.Add(1)
 		}
-		if v.undecided {
-			s.Undecided.Add(1)
+		s.settle(trial, n, len(operations), v, faults)
+	}
+}
+
+// settle counts a history that was checked, and reports its violations. Faults is text
+// about the faults during the history.
+func (s *setting) settle(trial string, n uint64, operations int, v verdict, faults string) {
+	s.Histories.Add(1)
+	s.Env.Operations.Add(int64(operations))
+	if v.undecided {
+		s.Undecided.Add(1)
+	}
+	see := ""
+	if v.info != nil {
+		file := s.Report.Path(fmt.Sprintf("%s-%d-%d.html", trial, s.Seed, n))
+		if err := porcupine.VisualizePath(*v.model, *v.info, file); err != nil {
+			file = err.Error()
 		}
-		if len(v.broken) == 0 {
-			return
-		}
-		see := ""
-		if v.info != nil {
-			file := s.Report.Path(fmt.Sprintf("%s-%d-%d.html", trial, s.Seed, n))
-			if err := porcupine.VisualizePath(model, *v.info, file); err != nil {
-				file = err.Error()
-			}
-			see = "; see " + file
-		}
-		for _, broken := range v.broken {
-			s.Violate("%s history %d of seed %d on %s: %s%s%s", trial, n, s.Seed, s.Backend.Name, broken, faults, see)
-		}
+		see = "; see " + file
+	}
+	for _, broken := range v.broken {
+		s.Violate("%s history %d of seed %d on %s: %s%s%s", trial, n, s.Seed, s.Backend.Name, broken, faults, see)
 	}
 }
 
