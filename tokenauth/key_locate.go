@@ -15,10 +15,10 @@ func (s *Service) locate(ctx context.Context, text string) (ref keyRef, err erro
 		return ref, ErrInvalidToken
 	}
 	digest := Digest(sha256.Sum256([]byte(text)))
-	pointer, err := s.read(ctx, importedSlot(&digest))
+	pointer, err := s.lookups.find(ctx, importedSlot(&digest))
 	switch {
 	case err != nil:
-		return ref, err
+		return ref, s.loadError(ctx, err)
 	case !equal(&pointer.Digest, &digest) || pointer.ClientID != keyClient:
 		return ref, ErrInvalidToken
 	}

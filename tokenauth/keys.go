@@ -171,11 +171,11 @@ func (k *Keys) RevokeAll(ctx context.Context, userID string) error {
 	}
 	began := time.Now()
 	pointers, err := k.service.pointersOf(ctx, userID)
-	if err == nil {
-		err = k.service.revokeUser(ctx, UserKeyOf(userID).keys())
-	}
 	for i := 0; i < len(pointers) && err == nil; i++ {
 		err = k.service.revokePointer(ctx, &pointers[i])
+	}
+	if err == nil {
+		err = k.service.revokeUser(ctx, UserKeyOf(userID).keys())
 	}
 	k.service.observeRevoked(ctx, Event{Reason: event.ReasonKey, UserID: userID}, began, err)
 	return err

@@ -26,8 +26,8 @@ import (
 //     stored.
 //   - It returns [ErrRejected] if the owner is a key itself, or if the user was disabled
 //     or changed since the sign-in.
-//   - It returns [ErrUnavailable] if the storage or the host's code failed. No key was
-//     made then.
+//   - It returns [ErrUnavailable] if the storage or the host's code failed. If the
+//     storage kept the key nevertheless, the list has it, but no client.
 func (k *Keys) Create(ctx context.Context, owner Token, key Key) (secret Secret, made Key, err error) {
 	defer plainPanic()
 	s := k.service
@@ -104,6 +104,12 @@ func (s *Service) createKey(ctx context.Context, owner, t *Token) (secret Secret
 	t.IssuedAt = withMilliseconds(at)
 	text, id, digest := accesstoken.MintKey(s.keys.Prefix, UserKeyOf(t.Principal.UserID))
 	t.Slot, t.Digest = slotOfKey(id.User, id.ID), digest
+	kept := false
+	defer func() {
+		if !kept { // an error, or a panic of the host's code
+			s.discard(context.WithoutCancel(ctx), t)
+		}
+	}()
 	if err := s.replace(ctx, *t); err != nil {
 		return secret, unavailable("storing a key", err)
 	}
@@ -113,9 +119,9 @@ func (s *Service) createKey(ctx context.Context, owner, t *Token) (secret Secret
 		err = s.boundKeys(further, t)
 	}
 	if err != nil {
-		s.discard(context.WithoutCancel(ctx), t)
 		return secret, err
 	}
+	kept = true
 	return NewSecret(text), nil
 }
 

@@ -91,9 +91,20 @@ func (l *lookups) findBoth(ctx context.Context, first, second Slot) (one, two Fo
 	return one, two, err
 }
 
-// findToken is find as a [reader].
-func (l *lookups) findToken(ctx context.Context, slot Slot) (*Token, *keyOwner, error) {
+// findSignIn is find for a slot that an access token names. It returns [ErrNotFound] if
+// the slot holds an API key, or a record that keys need. A client that has a key can
+// make up an access token that names the key's slot: the key must not become a sign-in.
+func (l *lookups) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
 	t, err := l.find(ctx, slot)
+	if err == nil && t.ClientID == keyClient {
+		return nil, ErrNotFound
+	}
+	return t, err
+}
+
+// findToken is findSignIn as a [reader].
+func (l *lookups) findToken(ctx context.Context, slot Slot) (*Token, *keyOwner, error) {
+	t, err := l.findSignIn(ctx, slot)
 	return t, nil, err
 }
 

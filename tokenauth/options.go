@@ -443,6 +443,7 @@ func (o Options) clone() Options {
 	}
 	if o.Keys != nil {
 		keys := *o.Keys
+		keys.Imported = slices.Clone(keys.Imported)
 		o.Keys = &keys
 	}
 	return o

@@ -240,14 +240,16 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		s.observeRevoked(ctx, e, began, err)
 		return err
 	}
+	err = nil
+	if held && e.Reason == event.ReasonKey {
+		err = s.revokePointer(further, t) // first, or a failure could leave it without its key
+	}
 	switch {
+	case err != nil:
 	case held && whole != nil:
 		err = s.revokeSignIn(further, t)
 	default:
 		err = s.revoke(further, slot, digest)
-	}
-	if err == nil && held && e.Reason == event.ReasonKey {
-		err = s.revokePointer(further, t)
 	}
 	if held || err != nil {
 		s.observeRevoked(ctx, e, began, err)

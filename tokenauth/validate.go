@@ -108,7 +108,7 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 
 // read returns the token in the slot from the storage, and not from the cache.
 func (s *Service) read(ctx context.Context, slot Slot) (*Token, error) {
-	t, err := s.lookups.find(ctx, slot)
+	t, err := s.lookups.findSignIn(ctx, slot)
 	return t, s.loadError(ctx, err)
 }
 
