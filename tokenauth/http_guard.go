@@ -129,8 +129,11 @@ func (s *Service) authorizer(q Requirement) func(*http.Request) (*http.Request, 
 	s.mustNotBeNil()
 	q.check()
 	q.Roles, q.Clients = slices.Clone(q.Roles), slices.Clone(q.Clients)
-	if q.Stream && s.feed != nil {
-		s.feed.want()
+	if q.Stream {
+		s.streams.wanted.Store(true)
+		if s.feed != nil {
+			s.feed.want()
+		}
 	}
 	return func(r *http.Request) (*http.Request, func(), *ErrorResponse) {
 		authorized, done, refusal := s.authorize(request.Complete(r), &q)
@@ -160,8 +163,11 @@ func (s *Service) authorize(r *http.Request, q *Requirement) (authorized *http.R
 		s.observeRefusal(r, refusal.Err, token)
 		return nil, done, refusal
 	}
+	if token.Key != "" && len(q.Roles) > 0 && s.streams.wanted.Load() {
+		authorized = requiring(authorized, token.Digest, q.Roles)
+	}
 	if q.Stream && !token.Digest.IsZero() {
-		stream, done, err := s.streams.open(authorized, token, q.Roles)
+		stream, done, err := s.streams.open(authorized, token)
 		if err != nil {
 			refusal := s.errorResponse(unavailable("opening a stream", err))
 			s.reportRefusal(r, refusal)

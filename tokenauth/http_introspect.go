@@ -24,7 +24,8 @@ import (
 //
 // A resource server introspects what a request presents as its access token, and may
 // look only at "active". So a refresh token is active only for a client that asks for
-// one, by token_type_hint=refresh_token.
+// one, by token_type_hint=refresh_token. The same holds for API keys, and
+// token_type_hint=api_key.
 func (s *Service) introspectionHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -83,6 +84,8 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 func (s *Service) introspected(ctx context.Context, request *tokenForm) (t *Token, refresh bool, err error) {
 	p, refresh := s.refresh.parse(request.accessToken)
 	switch {
+	case s.keys.has(request.accessToken) && request.hint != hintKey:
+		return nil, false, ErrInvalidToken // it is not an access token
 	case s.keys.has(request.accessToken):
 		t, err = s.validateKey(ctx, request.accessToken)
 		return t, false, err
@@ -101,6 +104,10 @@ func (s *Service) introspected(ctx context.Context, request *tokenForm) (t *Toke
 	}
 	return f.token, true, nil
 }
+
+// hintKey is the token_type_hint (RFC 7662 §2.1) with which a resource server says that
+// it accepts API keys.
+const hintKey = "api_key"
 
 var inactive = []byte(`{"active":false}`)
 

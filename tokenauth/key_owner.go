@@ -92,7 +92,7 @@ func (s *Service) lookAtOwner(ctx context.Context, of ownerName, before Principa
 	}
 	now, err = s.reloadOwner(ctx, of)
 	same = changed == nil && now.UserName == before.UserName && now.Stamp == before.Stamp &&
-		slices.Equal(now.Roles, before.Roles) && maps.Equal(now.Attributes, before.Attributes)
+		slices.Equal(slices.Sorted(slices.Values(now.Roles)), slices.Sorted(slices.Values(before.Roles))) && maps.Equal(now.Attributes, before.Attributes)
 	return now, same, err
 }
 

@@ -53,13 +53,17 @@ func (s *Service) loadKey(ctx context.Context, k keyRef) (*Token, error) {
 		s.warnRunNotCalled(ctx)
 	}
 	owner := &keyOwner{user: k.owner.User}
-	return s.cache.find(ctx, k.key, owner.group(), &k.digest, func(ctx context.Context, _ Slot) (*Token, *keyOwner, error) {
+	t, err := s.cache.find(ctx, k.key, owner.group(), &k.digest, func(ctx context.Context, _ Slot) (*Token, *keyOwner, error) {
 		t, record, err := s.readKey(ctx, k)
 		if err == nil {
 			owner.until = record.ExpiresAt.Unix()
 		}
 		return t, owner, err
 	})
+	if err != nil && !errors.Is(err, ErrInvalidToken) && !errors.Is(err, ErrUnavailable) && err != errPanic {
+		err = unavailable("waiting for the look-up of a key", err) // the context ended
+	}
+	return t, err
 }
 
 // readKey returns a key, and the record of its owner, from the storage and not from the

@@ -44,9 +44,10 @@ func (k *keyring) has(text string) bool {
 	return k != nil && (accesstoken.IsKey(k.Prefix, text) || k.isImported(text))
 }
 
-// claims reports whether a string begins like a key, valid or not.
+// claims reports whether a string begins like a key, valid or not, and does not have the
+// form of a token of a sign-in.
 func (k *keyring) claims(text string) bool {
-	return k != nil && (strings.HasPrefix(text, k.Prefix) || k.isImported(text))
+	return k != nil && !k.isToken(text) && (strings.HasPrefix(text, k.Prefix) || k.hasImportedPrefix(text))
 }
 
 // digest returns the digest of a string for which has is true.
@@ -158,5 +159,9 @@ func (k *keyring) isImported(text string) bool {
 	if k == nil || len(k.Imported) == 0 || text == "" || len(text) > maxImported || accesstoken.IsKey(k.Prefix, text) || k.isToken(text) {
 		return false
 	}
+	return k.hasImportedPrefix(text)
+}
+
+func (k *keyring) hasImportedPrefix(text string) bool {
 	return slices.ContainsFunc(k.Imported, func(prefix string) bool { return strings.HasPrefix(text, prefix) })
 }

@@ -62,6 +62,7 @@ func TestIntrospectionEndpointTellsAboutKeys(t *testing.T) {
 	auth, keys := keyed(t, store, users, tokenauth.Options{Clients: registered{"api": all, "web": own}, Now: clock.Now, ResponseAttributes: []string{"tenant"}, Refresh: new(tokenauth.RefreshOptions)})
 	forever, _ := makeKey(t, keys, alice(), tokenauth.Key{Roles: []string{"Reader"}})
 	hour, _ := makeKey(t, keys, alice(), tokenauth.Key{ExpiresAt: clock.Now().Add(time.Hour)})
+	const hint = "token_type_hint=api_key"
 	const member = `"active":true,"username":"alice","token_type":"bearer",`
 	for _, test := range []struct{ name, basic, key, want string }{
 		{"a key that does not expire", "api", forever, `{` + member + `"iat":1599989733,"sub":"17","role":"Reader","tenant":"north"}`},
@@ -69,7 +70,10 @@ func TestIntrospectionEndpointTellsAboutKeys(t *testing.T) {
 		{"a client that may see only its own tokens", "web", forever, `{"active":false}`},
 		{"garbage", "api", forever + "x", `{"active":false}`},
 	} {
-		if body := sendToken(t, auth, "/introspect", test.basic+":"+secret, "token="+test.key); !strings.Contains(body, test.want) {
+		if body := sendToken(t, auth, "/introspect", test.basic+":"+secret, "token="+test.key); !strings.Contains(body, `{"active":false}`) {
+			t.Errorf("%s, for a resource server that does not ask for keys: the answer is %s", test.name, body)
+		}
+		if body := sendToken(t, auth, "/introspect", test.basic+":"+secret, hint+"&token="+test.key); !strings.Contains(body, test.want) {
 			t.Errorf("%s: the answer is %s, want %s", test.name, body, test.want)
 		}
 	}
@@ -77,12 +81,12 @@ func TestIntrospectionEndpointTellsAboutKeys(t *testing.T) {
 	if err := auth.RevokeUser(t.Context(), "17"); err != nil {
 		t.Fatal(err)
 	}
-	if body := sendToken(t, auth, "/introspect", "api:"+secret, "token="+forever); strings.Contains(body, "active") || !strings.Contains(body, "temporarily_unavailable") {
+	if body := sendToken(t, auth, "/introspect", "api:"+secret, hint+"&token="+forever); strings.Contains(body, "active") || !strings.Contains(body, "temporarily_unavailable") {
 		t.Errorf("while the users cannot be asked, the answer is %s", body)
 	}
 	users.fail(nil)
 	users.disable("17", true)
-	if body := sendToken(t, auth, "/introspect", "api:"+secret, "token="+forever); !strings.Contains(body, `{"active":false}`) {
+	if body := sendToken(t, auth, "/introspect", "api:"+secret, hint+"&token="+forever); !strings.Contains(body, `{"active":false}`) {
 		t.Errorf("for a disabled user, the answer is %s", body)
 	}
 }

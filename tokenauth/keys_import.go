@@ -16,14 +16,15 @@ import (
 // beginning of the key, which Import does not know. Import reports no [Event].
 //
 // A second Import of the same digest for the same user replaces the first one, so a
-// migration can run again. It must not run again after users have begun to end keys,
+// migration can run again; an empty Name keeps the earlier name. It must not run again after users have begun to end keys,
 // because it would bring those back.
 //
 // The digest of a key that can be guessed reveals it. Do not import keys with less than
 // 128 random bits: have their users make new ones.
 //
 //   - It returns [ErrInvalidPrincipal], wrapped with the name of the field, if the key
-//     cannot be stored, or if its ExpiresAt is not in the future.
+//     cannot be stored, if its ExpiresAt is not in the future, or if the key was imported
+//     for another user.
 //   - It returns [ErrUnavailable] if the storage failed. Call it again then.
 func (k *Keys) Import(ctx context.Context, owner Principal, digest Digest, key Key) (Key, error) {
 	defer plainPanic()
@@ -46,6 +47,12 @@ func (k *Keys) Import(ctx context.Context, owner Principal, digest Digest, key K
 		t.IssuedAt = now
 	}
 	t.IssuedAt = withMilliseconds(t.IssuedAt)
+	switch was, err := s.lookups.find(ctx, importedSlot(&digest)); {
+	case err == nil && was.Principal.UserID != owner.UserID:
+		return Key{}, fmt.Errorf("%w: a key with this digest was imported for another user", ErrInvalidPrincipal)
+	case err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCorrupt):
+		return Key{}, unavailable("importing a key", err)
+	}
 	ref := importedRef(owner.UserID, digest)
 	t.Slot, t.Digest, t.Device = ref.key, digest, importedMark
 	// The pointer comes last: with it, the key is valid.

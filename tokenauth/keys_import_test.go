@@ -291,3 +291,21 @@ func TestImportedKeysAreCached(t *testing.T) {
 		expectKey(t, keys, oldKey, "invalid")
 	})
 }
+
+// A key that was imported for one user cannot be imported for another.
+func TestImportForAnotherUserIsRefused(t *testing.T) {
+	t.Parallel()
+	_, keys := importing(t, new(memory.Store), newOwners(alice(), bob()), tokenauth.Options{})
+	made := importKey(t, keys, oldKey, alice(), tokenauth.Key{Name: "a"})
+	if _, err := keys.Import(t.Context(), bob(), digestOf(oldKey), tokenauth.Key{Name: "b"}); !errors.Is(err, tokenauth.ErrInvalidPrincipal) {
+		t.Errorf("Import for another user: %v", err)
+	}
+	if token, err := keys.Validate(t.Context(), oldKey); err != nil || token.Principal.UserID != "17" {
+		t.Errorf("the key is of %s, %v", token.Principal.UserID, err)
+	}
+	if err := keys.Revoke(t.Context(), "17", made.ID); err != nil {
+		t.Fatal(err)
+	}
+	importKey(t, keys, oldKey, bob(), tokenauth.Key{})
+	expectKey(t, keys, oldKey, "")
+}

@@ -25,6 +25,7 @@ type streams struct {
 	now      func() time.Time
 	logger   *slog.Logger
 
+	wanted  atomic.Bool   // whether a guard opens streams
 	wake    chan struct{} // its capacity is one
 	failing outage        // of checks
 
@@ -53,7 +54,7 @@ type streamsToken struct {
 type stream struct {
 	end            context.CancelCauseFunc
 	of             *streamsToken
-	roles          []string // of which the user needs one; nil for no role
+	roles          [][]string // of an API key, which needs a role of each list
 	previous, next *stream
 }
 
@@ -122,9 +123,12 @@ var (
 // func that ends the context when the handler has returned. It returns an error
 // if Run is not running. The token is checked at once, in the
 // background, because it may have ended since it was validated.
-func (o *streams) open(r *http.Request, t *Token, roles []string) (*http.Request, func(), error) {
+func (o *streams) open(r *http.Request, t *Token) (*http.Request, func(), error) {
 	ctx, end := context.WithCancelCause(r.Context())
-	st := &stream{end: end, roles: roles}
+	st := &stream{end: end}
+	if t.Key != "" {
+		st.roles = requiredOf(r.Context(), &t.Digest)
+	}
 	if !o.add(st, t) {
 		end(nil)
 		return nil, nil, errRunIsMissing

@@ -183,15 +183,17 @@ func (o *streams) check(ctx context.Context, of *streamsToken, look func(context
 
 // endUnmet ends those streams of an API key whose roles the key no longer has.
 func (o *streams) endUnmet(of *streamsToken, now *Token) {
-	var unmet []*stream
+	unmet := make(map[*stream][]string)
 	o.mu.Lock()
 	for st := of.first; st != nil; st = st.next {
-		if len(st.roles) > 0 && !now.Principal.HasRole(st.roles...) {
-			unmet = append(unmet, st)
+		for _, roles := range st.roles {
+			if !now.Principal.HasRole(roles...) {
+				unmet[st] = roles
+			}
 		}
 	}
 	o.mu.Unlock()
-	for _, st := range unmet {
-		st.end(because(ErrInvalidToken, &roleError{st.roles, slices.Clone(now.Principal.Roles)}))
+	for st, roles := range unmet {
+		st.end(because(ErrInvalidToken, &roleError{roles, slices.Clone(now.Principal.Roles)}))
 	}
 }
