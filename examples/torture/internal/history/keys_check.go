@@ -202,7 +202,7 @@ func (h *keyHistory) wronglyListed(operations []*keyOperation) (broken []string)
 				broken = append(broken, fmt.Sprintf("%v, with a key of user %d", o, owner))
 			case received:
 			case made == nil || made.user != o.user || made.outcome == done:
-				broken = append(broken, fmt.Sprintf("%v, with a key that nobody made, with name %d", o, name))
+				broken = append(broken, fmt.Sprintf("%v, with a key that was not made, with name %d", o, name))
 			case made.answer < o.call && !h.faulty:
 				broken = append(broken, fmt.Sprintf("%v, with the key of this: %v", o, made))
 			}

@@ -124,7 +124,7 @@ func (h *keyHistory) act(ctx context.Context, rng *rand.Rand, worker int) {
 	case h.directory.Account(h.user(o.user)).Disabled && rng.IntN(4) == 0:
 		n = change // so that no user is disabled for long
 	case h.calm && made > 2*h.users && calm == 0:
-		n = change // of which caches hear nothing but what the feed reports
+		n = change // the feed must report it to the caches
 	case h.calm && made > 2*h.users && calm > 1:
 		n = validation
 	}
@@ -242,8 +242,8 @@ func (h *keyHistory) validate(ctx context.Context, rng *rand.Rand, o *keyOperati
 	})
 }
 
-// revoke ends a key, as a user does who sees a list, or as a client does that has the
-// key itself.
+// revoke ends a key by its ID, as a user who sees a list, or by its text, as a client that has
+// the key.
 func (h *keyHistory) revoke(ctx context.Context, rng *rand.Rand, o *keyOperation) {
 	k, ok := h.pick(rng, o)
 	if !ok {

@@ -21,8 +21,8 @@ type keyStep struct {
 }
 
 // keyModel states the promise about one key: it lives from Create until it is revoked.
-// Sign-ins, and all that the host does to the user, are no steps of a key: they keep it.
-// What its owner may do meanwhile is another promise ([keyHistory.misjudged]).
+// Sign-ins and changes of the user are not steps of this model, because they keep the key.
+// The roles of the owner are another promise ([keyHistory.misjudged]).
 var keyModel = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{keyRegister{}} },
 	Step: func(state, input, _ any) []any {
