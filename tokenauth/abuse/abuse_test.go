@@ -394,16 +394,18 @@ type abuseKey struct{}
 
 // passwords is one Authenticator for the users of all hosts, because making one
 // costs a hash.
-var passwords = sync.OnceValue(func() *password.Authenticator {
+var passwords = sync.OnceValue(func() *password.Authenticator { return newPasswords(0) })
+
+func newPasswords(maxWaiting int) *password.Authenticator {
 	lookup := func(ctx context.Context, userName string) (password.Account, error) {
 		return ctx.Value(abuseKey{}).(*abuseUsers).lookup(ctx, userName)
 	}
-	u, err := password.New(lookup, &password.Options{Timeout: 10 * time.Second, Logger: slog.New(abuseLog{})})
+	u, err := password.New(lookup, &password.Options{Timeout: 10 * time.Second, MaxWaiting: maxWaiting, Logger: slog.New(abuseLog{})})
 	if err != nil {
 		panic(err)
 	}
 	return u
-})
+}
 
 // abuseLog is a slog.Handler that writes to the log of the host of the request.
 type abuseLog struct{ slog.Handler }
