@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,14 +81,11 @@ func (s *setting) recordKeys(tb testing.TB, o *keyOutcomes, trial string, n uint
 	if tb.Context().Err() != nil {
 		return func() {}
 	}
-	faults := ""
-	if s.during != nil {
-		faults = ", during the faults " + strings.Join(s.during(h.began), ", ")
-	}
-	return func() {
-		o.count(operations)
-		s.settle(trial, n, len(operations), h.check(operations, int64(leeway)), faults)
-	}
+	s.Histories.Add(1)
+	s.Env.Operations.Add(int64(len(operations)))
+	o.count(operations)
+	faults := s.faultsSince(h.began)
+	return func() { s.settle(trial, n, h.check(operations, int64(leeway)), faults) }
 }
 
 // keyOutcomes counts the operations of all histories of API keys, by kind and outcome.

@@ -243,34 +243,36 @@ func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway ti
 func (s *setting) record(tb testing.TB, trial string, n uint64, p plan, leeway time.Duration) (check func()) {
 	h := &history{plan: p, max: s.max, refresh: s.refresh, replicas: s.replicas, directory: s.directory, endsKept: s.Plant != nil && s.Plant.EndsKept}
 	operations := h.run(tb.Context())
-	if tb.Context().Err() != nil {
+	if tb.Context().Err() != nil || len(operations) < 200 { // too short: users were disabled for most of the time
 		return func() {}
 	}
-	faults := ""
-	if s.during != nil {
-		faults = ", during the faults " + strings.Join(s.during(h.began), ", ")
+	s.Histories.Add(1)
+	s.Env.Operations.Add(int64(len(operations)))
+	s.count(operations)
+	if s.refresh != nil && !p.plain {
+		s.refreshed.Add(1)
 	}
+	faults := s.faultsSince(h.began)
 	return func() {
 		v := h.check(operations, leeway)
 		if s.answers && !s.faulty {
 			v.broken = append(v.broken, failedForNothing(operations)...)
 		}
-		if len(operations) < 200 {
-			return // too short: users were disabled for most of the time
-		}
-		s.count(operations)
-		if s.refresh != nil && !p.plain {
-			s.refreshed.Add(1)
-		}
-		s.settle(trial, n, len(operations), v, faults)
+		s.settle(trial, n, v, faults)
 	}
 }
 
-// settle counts a history that was checked, and reports its violations. Faults is text
-// about the faults during the history.
-func (s *setting) settle(trial string, n uint64, operations int, v verdict, faults string) {
-	s.Histories.Add(1)
-	s.Env.Operations.Add(int64(operations))
+// faultsSince returns text about the faults since the moment, for [setting.settle].
+func (s *setting) faultsSince(moment time.Time) string {
+	if s.during == nil {
+		return ""
+	}
+	return ", during the faults " + strings.Join(s.during(moment), ", ")
+}
+
+// settle reports the violations of a history that was checked. Faults is text about the
+// faults during the history.
+func (s *setting) settle(trial string, n uint64, v verdict, faults string) {
 	if v.undecided {
 		s.Undecided.Add(1)
 	}
