@@ -564,9 +564,14 @@ func watchReturnsAnErrorWithoutAWorkingMaster(t *trial.T) {
 	do(t, client, "CONFIG", "SET", "lua-time-limit", "50")
 	busy := open(t, o)
 	t.Cleanup(func() { client.Do(context.Background(), client.B().ScriptKill().Build()) }) // if this run ends before the command below
-	go busy.Do(t.Context(), busy.B().Eval().Script("while true do end").Numkeys(0).Build())
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		busy.Do(t.Context(), busy.B().Eval().Script("while true do end").Numkeys(0).Build())
+	}()
 	g.endsWith(t, "BUSY")
 	do(t, client, "SCRIPT", "KILL")
+	<-killed // Redis answers SCRIPT KILL before the script ends
 
 	g = watch(t, w, beat)
 	server.Stop(t)
