@@ -52,7 +52,8 @@
 // [Store.Revoke], [Store.RevokeUser] and [Store.RevokeClient] leave the records.
 // A record contains the digest of its token, and does not count for another one.
 // RecordUses removes the records without a token if a user has more records than
-// tokens. Redis removes the others when the user's tokens would have expired.
+// tokens. Redis removes the others when the user's tokens would have expired, and at
+// the latest two years after the last use of any of the user's tokens.
 //
 // # Refresh tokens
 //

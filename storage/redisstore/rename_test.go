@@ -99,8 +99,9 @@ func TestRenameLeavesCorruptValues(t *testing.T) {
 	}
 }
 
-// Redis keeps the hash of a key that never expires, and the record of its last use, until
-// the year 9999. Keys that expire earlier do not shorten this.
+// Redis keeps the hash of a key that never expires until the year 9999, and the record of
+// its last use for two years. Keys that expire earlier do not shorten this. After the last
+// of the user's keys has ended, the record does not stay for ever.
 func TestRedisKeepsKeysThatNeverExpire(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
@@ -119,11 +120,17 @@ func TestRedisKeepsKeysThatNeverExpire(t *testing.T) {
 		if ended, err := s.RevokeUnused(t.Context(), time.Now().AddDate(1000, 0, 0)); err != nil || ended != 1 {
 			t.Errorf("RevokeUnused returns %d, error %v, want 1", ended, err)
 		}
-		want := key.ExpiresAt.Unix() - time.Now().Unix()
-		for _, name := range []string{fmt.Sprintf("%s%x", prefix, key.Slot.User[:]), usesKey(prefix, key.Slot.User)} {
-			if n := ttl(t, client, name); n < want {
-				t.Errorf("Redis keeps %s for %d s, want at least %d s", name, n, want)
+		name, uses := fmt.Sprintf("%s%x", prefix, key.Slot.User[:]), usesKey(prefix, key.Slot.User)
+		if n, want := ttl(t, client, name), key.ExpiresAt.Unix()-time.Now().Unix(); n < want {
+			t.Errorf("Redis keeps the keys for %d s, want at least %d s", n, want)
+		}
+		const years = 2 * 366 * 24 * 3600
+		for hour := range 2 {
+			if n := ttl(t, client, uses); n < years-60 || n > years+1 {
+				t.Errorf("Redis keeps the records for %d s, want %d s", n, years)
 			}
+			do(t, client, "EXPIRE", uses, "1000") // as if two years were almost over
+			record(t, s, useOf(key, time.Now().Add(time.Duration(hour+1)*time.Hour)))
 		}
 		if got := listed(t, s, key.Slot.User, key.Digest); !got.ExpiresAt.Equal(key.ExpiresAt) || got.DeviceName != "nightly" || got.LastSeen.IsZero() {
 			t.Errorf("List returns %+v, want it to expire at %v", got, key.ExpiresAt)

@@ -103,7 +103,9 @@ end
 // has the digest. The hash KEYS[2] has the records. ARGV holds the field name,
 // the digest, the time of the use, the token's new ExpiresAt or nothing, and the
 // number of seconds for which Redis must at least keep KEYS[1] then. Redis keeps
-// KEYS[2] at least as long as KEYS[1]: one second more, because TTL rounds.
+// KEYS[2] at least as long as KEYS[1]: one second more, because TTL rounds. But it keeps
+// KEYS[2] for at most two years after the last use. Otherwise the records of API keys
+// that never expire would stay after the last of the user's keys has ended.
 //
 // ExpiresAt has the bytes 170 to 177 of a value whose token has encoding 1 or 2.
 // Byte 65 is the encoding. The script extends no token with another encoding.
@@ -138,7 +140,7 @@ if records then
 	end
 end
 if extends or records then
-	local ttl = redis.call('TTL', KEYS[1])
+	local ttl = math.min(redis.call('TTL', KEYS[1]), 2 * 366 * 24 * 60 * 60)
 	if redis.call('TTL', KEYS[2]) < ttl then
 		redis.call('EXPIRE', KEYS[2], ttl + 1)
 	end
