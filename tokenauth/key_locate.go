@@ -1,20 +1,16 @@
 package tokenauth
 
-import (
-	"context"
-	"crypto/sha256"
-)
+import "context"
 
-// locate returns the place of a key. For an imported one it asks the storage. It returns
-// [ErrInvalidToken] for any other string.
-func (s *Service) locate(ctx context.Context, text string) (ref keyRef, err error) {
-	if ref, ok := s.keys.parse(text); ok {
+// locate returns the place of a key with the digest that [keyring.digest] returned. For an
+// imported one it asks the storage. It returns [ErrInvalidToken] for any other string.
+func (s *Service) locate(ctx context.Context, text string, digest Digest) (ref keyRef, err error) {
+	if ref, ok := s.keys.parse(text, digest); ok {
 		return ref, nil
 	}
 	if !s.keys.isImported(text) {
 		return ref, ErrInvalidToken
 	}
-	digest := Digest(sha256.Sum256([]byte(text)))
 	pointer, err := s.lookups.find(ctx, importedSlot(&digest))
 	switch {
 	case err != nil:

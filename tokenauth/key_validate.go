@@ -17,7 +17,7 @@ func (s *Service) validateKey(ctx context.Context, text string) (*Token, error) 
 	if cached, reading := s.cached(digest); cached != nil {
 		return s.acceptKey(ctx, &cached.Token, &cached.mark, reading)
 	}
-	k, err := s.locate(ctx, text)
+	k, err := s.locate(ctx, text, digest)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -64,19 +65,14 @@ func (k *keyring) digest(text string) (d Digest, ok bool) {
 	return d, false
 }
 
-// parse returns the place of a key. It reports false for a string that this Service
-// cannot have returned as a key.
-func (k *keyring) parse(text string) (ref keyRef, ok bool) {
-	if k == nil {
-		return ref, false
-	}
+// parse returns the place of a key with the digest. It reports false for a string that
+// this Service cannot have returned as a key.
+func (k *keyring) parse(text string, digest Digest) (ref keyRef, ok bool) {
 	key, ok := accesstoken.ParseKey(k.Prefix, text)
 	if !ok {
 		return ref, false
 	}
-	ref.digest, ok = k.digest(text)
-	ref.key, ref.owner = slotOfKey(key.User, key.ID), Slot{key.User, ownerClient}
-	return ref, ok
+	return keyRef{slotOfKey(key.User, key.ID), Slot{key.User, ownerClient}, digest}, true
 }
 
 // renewals shares the work of renewing the records of owners. A caller gets the result
@@ -100,17 +96,32 @@ type renewal struct {
 // do returns the result of renew, which runs even if the context ends. If another
 // caller waits to run it, do waits for that caller's result.
 func (r *renewals) do(ctx context.Context, of ownerName, renew func(context.Context) (*Token, error)) (*Token, error) {
-	mine, before, leads := r.enter(of)
-	if !leads {
+	for {
+		mine, before, leads := r.enter(of)
+		if leads {
+			return r.lead(ctx, of, mine, before, renew)
+		}
 		select {
 		case <-mine.done:
-			return mine.owner, mine.err
+			if mine.err != errNotRenewed {
+				return mine.owner, mine.err
+			}
 		case <-ctx.Done():
 			return nil, unavailable(renewingOwner, ctx.Err())
 		}
 	}
+}
+
+// lead runs renew when the renewal before it has ended, if there is one. If the context
+// ends first, the callers that wait for the result try again.
+func (r *renewals) lead(ctx context.Context, of ownerName, mine, before *renewal, renew func(context.Context) (*Token, error)) (*Token, error) {
 	if before != nil {
-		<-before.done
+		select {
+		case <-before.done:
+		case <-ctx.Done():
+			r.giveUp(of, before, mine)
+			return nil, unavailable(renewingOwner, ctx.Err())
+		}
 	}
 	mine.err = errPanic // unless renew returns
 	defer r.leave(of, mine)
@@ -119,6 +130,9 @@ func (r *renewals) do(ctx context.Context, of ownerName, renew func(context.Cont
 }
 
 const renewingOwner = "looking up the owner of a key"
+
+// errNotRenewed is the error of a renewal that never began.
+var errNotRenewed = errors.New("the caller's context ended")
 
 // enter returns a renewal that has not begun. If leads is true, the caller must run it
 // when the one before it has ended, if there is one.
@@ -145,6 +159,23 @@ func (r *renewals) enter(of ownerName) (mine, before *renewal, leads bool) {
 func (r *renewals) leave(of ownerName, ended *renewal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.end(of, ended)
+}
+
+// giveUp ends a renewal that waits for the one before it.
+func (r *renewals) giveUp(of ownerName, before, waiting *renewal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiting.err = errNotRenewed
+	if r.running[of] == before {
+		before.next = nil
+		close(waiting.done)
+	} else { // the one before it has just ended
+		r.end(of, waiting)
+	}
+}
+
+func (r *renewals) end(of ownerName, ended *renewal) {
 	if ended.next != nil {
 		r.running[of] = ended.next
 	} else {

@@ -1,12 +1,14 @@
 package tokenauth_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bearerkit/bearerkit/storage/memory"
@@ -81,4 +83,44 @@ func TestKeysFollowTheirOwnersUnderLoad(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A request with a key waits for a look-up of the owner no longer than its context, even
+// if it is the one that must make the next look-up. Those that wait for it make that
+// look-up instead.
+func TestContextsEndTheWaitForTheOwner(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users := newOwners(alice())
+		_, keys := keyed(t, new(memory.Store), users, tokenauth.Options{Timeout: time.Minute})
+		key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+		users.mu.Lock()
+		users.during = func(call int) {
+			if call == 2 { // the first one was Create's
+				time.Sleep(10 * time.Second)
+			}
+		}
+		users.mu.Unlock()
+
+		var all sync.WaitGroup
+		began := time.Now()
+		validate := func(patience, took time.Duration, want string) {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				_, err := keys.Validate(ctx, key)
+				if got := reason(err); got != want || time.Since(began) != took {
+					t.Errorf("with a context of %v, Validate returned %q after %v, error %v, want %q after %v", patience, got, time.Since(began), err, want, took)
+				}
+			})
+			synctest.Wait()
+		}
+		validate(time.Hour, 10*time.Second, "valid")               // looks the owner up
+		validate(time.Second, time.Second, "unavailable")     // would look again
+		validate(2*time.Second, 2*time.Second, "unavailable") // waits for that one, then would look itself
+		validate(time.Hour, 10*time.Second, "valid")
+		validate(time.Hour, 10*time.Second, "valid")
+		all.Wait()
+		expectKey(t, keys, key, "Reader,Staff")
+	})
 }

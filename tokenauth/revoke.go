@@ -42,7 +42,8 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 
 // revokeKey revokes an API key, as [Service.Revoke] does.
 func (s *Service) revokeKey(ctx context.Context, key string, e Event) error {
-	k, err := s.locate(ctx, key)
+	digest, _ := s.keys.digest(key) // it has the form of a key
+	k, err := s.locate(ctx, key, digest)
 	switch {
 	case errors.Is(err, ErrInvalidToken):
 		return nil
