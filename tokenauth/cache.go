@@ -54,29 +54,16 @@ func newTokenCache(maxEntries int, f *changeFeed, timeAt func(time.Time) int64) 
 type cachedToken struct {
 	Token
 	mark atomic.Int64 // see [useLog.note]
-	// owner is nil for a sign-in.
-	owner *keyOwner
+	// until is when the record of an API key's owner expires, in Unix seconds. It is 0
+	// for a sign-in.
+	until int64
 }
 
-// A keyOwner is the owner of an API key. The change of any of the owner's tokens, and so
-// of the record that has the owner's roles, invalidates the key, too.
-type keyOwner struct {
-	user  UserKey
-	until int64 // when the record expires, in Unix seconds
-}
-
-// group returns the group of the owner in the cache, or nil if there is no owner.
-func (o *keyOwner) group() *cache.Group {
-	if o == nil {
-		return nil
-	}
-	return (*cache.Group)(&o.user)
-}
-
-// identify returns the token's key and groups in the cache. Each user is a
-// group, because the cache invalidates all tokens of a group together.
-func (t *cachedToken) identify() (k *cache.Key, g, second *cache.Group) {
-	return (*cache.Key)(&t.Digest), (*cache.Group)(&t.Slot.User), t.owner.group()
+// identify returns the token's key and group in the cache. Each user is a
+// group, because the cache invalidates all tokens of a group together. The user's API
+// keys are invalidated with them: see [UserKey.keys].
+func (t *cachedToken) identify() (*cache.Key, *cache.Group) {
+	return (*cache.Key)(&t.Digest), (*cache.Group)(&t.Slot.User)
 }
 
 func (c *tokenCache) count(u *UserKey) *cacheCounters { return &c.counters[u[15]%32] }
@@ -100,7 +87,7 @@ func (c *tokenCache) get(d *Digest, reading time.Time) *cachedToken {
 		return nil
 	}
 	t := c.table.Get((*cache.Key)(d))
-	if t != nil && t.owner != nil && t.owner.until <= c.timeAt(reading) {
+	if t != nil && t.until != 0 && t.until <= c.timeAt(reading) {
 		return nil
 	}
 	return t
@@ -114,13 +101,13 @@ type load struct {
 	err   error // the storage failure that all waiting validations return, or nil
 }
 
-// A reader reads a slot from the storage. For an API key, it also returns the owner.
-type reader func(context.Context, Slot) (t *Token, owner *keyOwner, err error)
+// A reader reads a slot from the storage. For an API key, it also returns when the record
+// of the owner expires, in Unix seconds.
+type reader func(context.Context, Slot) (t *Token, until int64, err error)
 
 // find reads the token in the slot from the storage, and caches it. Validations
-// that need the same slot at the same time share one read. The group is that of the
-// owner of an API key, and otherwise nil.
-func (c *tokenCache) find(ctx context.Context, slot Slot, owner *cache.Group, d *Digest, read reader) (*Token, error) {
+// that need the same slot at the same time share one read.
+func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader) (*Token, error) {
 	count := c.count(&slot.User)
 	if !c.alive() {
 		count.bypasses.Add(1)
@@ -132,7 +119,7 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, owner *cache.Group, d 
 		return t, err
 	}
 	count.misses.Add(1)
-	t, l, leads := c.enter(slot, owner, d, true)
+	t, l, leads := c.enter(slot, d, true)
 	if t == nil && !leads {
 		select {
 		case <-l.done:
@@ -148,7 +135,7 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, owner *cache.Group, d 
 		if l.err != nil {
 			return nil, l.err
 		}
-		t, l, _ = c.enter(slot, owner, d, false)
+		t, l, _ = c.enter(slot, d, false)
 	}
 	if t != nil {
 		return t, nil
@@ -167,8 +154,8 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, owner *cache.Group, d 
 // does not cache its token. Instead it invalidates the user's cached tokens,
 // including any token that the new load has cached. So once a validation has
 // refused a token, no older read can make the cache accept that token again.
-func (c *tokenCache) enter(slot Slot, owner *cache.Group, d *Digest, join bool) (t *Token, l *load, leads bool) {
-	stamp := c.table.Stamp((*cache.Group)(&slot.User), owner)
+func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, leads bool) {
+	stamp := c.table.Stamp((*cache.Group)(&slot.User))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if cached := c.get(d, time.Now()); cached != nil {
@@ -198,12 +185,12 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 		c.mu.Unlock()
 		close(l.done)
 	}()
-	t, owner, err := read(ctx, slot)
+	t, until, err := read(ctx, slot)
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), errors.Is(err, ErrInvalidToken):
 		c.table.Invalidate((*cache.Group)(&slot.User))
 	case err == nil:
-		c.keep(l, t, owner)
+		c.keep(l, t, until)
 	}
 	return t, err
 }
@@ -211,7 +198,7 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 // keep caches the token that a load returned, with the stamp that enter took
 // before the storage read. It also removes the token that t replaced, in case
 // the feed has not reported the replacement yet.
-func (c *tokenCache) keep(l *load, t *Token, owner *keyOwner) {
+func (c *tokenCache) keep(l *load, t *Token, until int64) {
 	if !t.Replaced.IsZero() && t.Replaced != t.Digest {
 		c.table.Remove((*cache.Key)(&t.Replaced))
 	}
@@ -221,7 +208,7 @@ func (c *tokenCache) keep(l *load, t *Token, owner *keyOwner) {
 		c.table.Invalidate((*cache.Group)(&t.Slot.User))
 		return
 	}
-	c.table.Put(cachedToken{Token: c.pack(t), owner: owner}, l.stamp)
+	c.table.Put(cachedToken{Token: c.pack(t), until: until}, l.stamp)
 }
 
 // pack returns a copy of t that adds little work for the garbage collector. All

@@ -26,8 +26,8 @@ func newCached(t *testing.T) (s *Service, accessToken string) {
 	(&subscription{changeFeed: s.feed, began: func() {}}).Heartbeat(time.Now().Add(time.Hour))
 	token := Token{Slot: SlotOf("alice", ""), ExpiresAt: time.Now().Add(time.Hour), Principal: Principal{Roles: []string{"Reader"}}}
 	accessToken, token.Digest = accesstoken.Mint("tat_", token.Slot.bytes())
-	_, l, _ := s.cache.enter(token.Slot, nil, &token.Digest, true)
-	s.cache.keep(l, &token, nil)
+	_, l, _ := s.cache.enter(token.Slot, &token.Digest, true)
+	s.cache.keep(l, &token, 0)
 	return s, accessToken
 }
 

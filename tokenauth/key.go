@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"crypto/subtle"
 	"maps"
 	"slices"
 	"time"
@@ -57,12 +58,19 @@ var ownerClient = func() ClientKey {
 	return ClientKey(sum[:16])
 }()
 
+// keysMask is what distinguishes the key of a user's API keys from the user's own key.
+var keysMask = sha256.Sum256([]byte(keysDomain))
+
 // keys returns the key under which a storage keeps the user's API keys. It differs
 // from the user's own key, so that whatever ends the user's sign-ins keeps the API
-// keys.
+// keys. It is a hash as well, so it is no other user's key.
+//
+// The first 8 bytes are the same. So a change of the user's sign-ins, and of the record
+// of the owner among them, also invalidates the API keys in the cache. And a database
+// has the two rows that a validation reads side by side.
 func (u UserKey) keys() UserKey {
-	sum := sha256.Sum256(append([]byte(keysDomain), u[:]...))
-	return UserKey(sum[:16])
+	subtle.XORBytes(u[8:], u[8:], keysMask[:8])
+	return u
 }
 
 // A keyRef says where a key and the record of its owner are stored.

@@ -52,13 +52,12 @@ func (s *Service) loadKey(ctx context.Context, k keyRef) (*Token, error) {
 	if !s.cache.alive() {
 		s.warnRunNotCalled(ctx)
 	}
-	owner := &keyOwner{user: k.owner.User}
-	t, err := s.cache.find(ctx, k.key, owner.group(), &k.digest, func(ctx context.Context, _ Slot) (*Token, *keyOwner, error) {
-		t, record, err := s.readKey(ctx, k)
+	t, err := s.cache.find(ctx, k.key, &k.digest, func(ctx context.Context, _ Slot) (t *Token, until int64, err error) {
+		t, owner, err := s.readKey(ctx, k)
 		if err == nil {
-			owner.until = record.ExpiresAt.Unix()
+			until = owner.ExpiresAt.Unix()
 		}
-		return t, owner, err
+		return t, until, err
 	})
 	if err != nil && !errors.Is(err, ErrInvalidToken) && !errors.Is(err, ErrUnavailable) && err != errPanic {
 		err = unavailable("waiting for the look-up of a key", err) // the context ended

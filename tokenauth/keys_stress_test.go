@@ -115,7 +115,7 @@ func TestContextsEndTheWaitForTheOwner(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		validate(time.Hour, 10*time.Second, "valid")               // looks the owner up
+		validate(time.Hour, 10*time.Second, "valid")          // looks the owner up
 		validate(time.Second, time.Second, "unavailable")     // would look again
 		validate(2*time.Second, 2*time.Second, "unavailable") // waits for that one, then would look itself
 		validate(time.Hour, 10*time.Second, "valid")

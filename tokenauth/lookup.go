@@ -103,9 +103,9 @@ func (l *lookups) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
 }
 
 // findToken is findSignIn as a [reader].
-func (l *lookups) findToken(ctx context.Context, slot Slot) (*Token, *keyOwner, error) {
+func (l *lookups) findToken(ctx context.Context, slot Slot) (*Token, int64, error) {
 	t, err := l.findSignIn(ctx, slot)
-	return t, nil, err
+	return t, 0, err
 }
 
 func (l *lookups) findOne(ctx context.Context, slot Slot) (Token, error) {

@@ -102,7 +102,7 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 	if !s.cache.alive() {
 		s.warnRunNotCalled(ctx)
 	}
-	t, err = s.cache.find(ctx, slot, nil, &d, s.lookups.findToken)
+	t, err = s.cache.find(ctx, slot, &d, s.lookups.findToken)
 	return t, s.loadError(ctx, err)
 }
 

@@ -44,7 +44,7 @@ func apiKeys(tb testing.TB, p plan, r *report) {
 
 	keysStrict := withKeys(tb, keys, nil)
 	keyCards := dealKeys(tb, keysStrict, owners, each)
-	keysCached := withKeys(tb, keys, &tokenauth.CacheOptions{MaxEntries: owners * (each + 1)})
+	keysCached := withKeys(tb, keys, &tokenauth.CacheOptions{MaxEntries: owners * each})
 	all := keysOf(tb, keysCached)
 	for i := range keyCards.len() {
 		if _, err := all.Validate(tb.Context(), keyCards.accessToken(i)); err != nil {

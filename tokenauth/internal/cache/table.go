@@ -4,7 +4,7 @@
 // Each value belongs to a group, whose values can be invalidated together. Each
 // group has a generation, which counts how often the group was invalidated. The
 // generations are in an array of fixed size, and are never evicted. A few
-// groups may share a generation. A value may also belong to a second group.
+// groups may share a generation. Groups whose first 8 bytes are the same always do.
 //
 // A value is stored with the generation that its group had before the value was
 // read from its source. [Table.Get] finds the value only while that generation
@@ -39,7 +39,7 @@ type (
 // lock the set; readers do not. A Table is safe for concurrent use. [New] makes
 // one.
 type Table[V any] struct {
-	identify func(*V) (k *Key, g, second *Group)
+	identify func(*V) (*Key, *Group)
 
 	sets []set[V]
 	max  int64
@@ -71,10 +71,9 @@ type entry[V any] struct {
 }
 
 // New returns a table for at most max values. The func identify returns the key
-// and the groups of a value; the second group is nil if there is only one. The sets
-// have room for at least twice as many values, so that few sets are full before the
-// table is.
-func New[V any](max int, identify func(*V) (k *Key, g, second *Group)) *Table[V] {
+// and the group of a value. The sets have room for at least twice as many
+// values, so that few sets are full before the table is.
+func New[V any](max int, identify func(*V) (*Key, *Group)) *Table[V] {
 	sets, generations := 1, 1024
 	for sets*ways < 2*max {
 		sets *= 2
@@ -96,18 +95,14 @@ func (t *Table[V]) Len() int { return int(t.size.Load()) }
 // Evictions returns how many valid values were evicted to make room for others.
 func (t *Table[V]) Evictions() uint64 { return t.evictions.Load() }
 
-// A Stamp is the state of a group, or of two, at one time. It is stored with a value, and
+// A Stamp is the state of a group at one time. It is stored with a value, and
 // must be taken before the value is read from the source.
 type Stamp uint64
 
-// Stamp returns the state of a group and, unless it is nil, of a second one. It is the
-// sum of numbers that only grow, so an unchanged sum means that none of them changed.
-func (t *Table[V]) Stamp(g, second *Group) Stamp {
-	sum := t.generation(g).Load() + t.epoch.Load()
-	if second != nil {
-		sum += t.generation(second).Load()
-	}
-	return Stamp(sum)
+// Stamp returns the state of a group. It is the sum of two numbers that only
+// grow, so an unchanged sum means that neither of them changed.
+func (t *Table[V]) Stamp(g *Group) Stamp {
+	return Stamp(t.generation(g).Load() + t.epoch.Load())
 }
 
 func (t *Table[V]) generation(g *Group) *atomic.Uint64 {
@@ -135,8 +130,8 @@ func (t *Table[V]) Get(k *Key) *V {
 		if e == nil {
 			continue
 		}
-		key, group, second := t.identify(&e.value)
-		if subtle.ConstantTimeCompare(key[:], k[:]) == 0 || e.stamp != t.Stamp(group, second) {
+		key, group := t.identify(&e.value)
+		if subtle.ConstantTimeCompare(key[:], k[:]) == 0 || e.stamp != t.Stamp(group) {
 			continue
 		}
 		if bit := uint32(1) << i; s.used.Load()&bit == 0 {
@@ -154,12 +149,12 @@ func (t *Table[V]) set(k *Key) *set[V] {
 // tag returns a part of the key that is never 0: in a set, 0 means no entry.
 func (k *Key) tag() uint32 { return binary.LittleEndian.Uint32(k[8:]) | 1<<31 }
 
-// Put stores a value, together with the stamp that the value's groups had before
+// Put stores a value, together with the stamp that the value's group had before
 // the value was read from the source. If the table is full, Put evicts other
 // values.
 func (t *Table[V]) Put(v V, was Stamp) {
 	e := &entry[V]{was, v}
-	key, _, _ := t.identify(&e.value)
+	key, _ := t.identify(&e.value)
 	s := t.set(key)
 	s.mu.Lock()
 	i := t.room(s, key)
@@ -187,7 +182,7 @@ func (t *Table[V]) Remove(k *Key) {
 }
 
 func (t *Table[V]) has(e *entry[V], k *Key) bool {
-	key, _, _ := t.identify(&e.value)
+	key, _ := t.identify(&e.value)
 	return *key == *k
 }
 
@@ -222,7 +217,7 @@ func (t *Table[V]) evict(s *set[V], must bool) int {
 		if e == nil {
 			continue
 		}
-		if _, group, second := t.identify(&e.value); e.stamp != t.Stamp(group, second) {
+		if _, group := t.identify(&e.value); e.stamp != t.Stamp(group) {
 			t.clear(s, i)
 			return i
 		}
