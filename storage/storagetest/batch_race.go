@@ -113,7 +113,7 @@ func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
 	if !ok {
 		return nil
 	}
-	const changing, readers, rounds = 4, 6, 40
+	const changing = 4
 	lives := make([]*life, 12)
 	for i := range lives {
 		lives[i] = &life{user: i}
@@ -123,28 +123,45 @@ func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
 	}
 	// The first four slots change all the time. Each reader reads these four
 	// and one of the other slots, in random order.
-	var reading atomic.Int64
+	return readDuringChanges(changing, func(worker int) error { return lives[worker].step(ctx, s) }, func(rng *rand.Rand) error {
+		asked := append(rng.Perm(changing), changing+rng.IntN(len(lives)-changing))
+		rng.Shuffle(len(asked), func(i, j int) { asked[i], asked[j] = asked[j], asked[i] })
+		return readLives(ctx, f, lives, asked)
+	})
+}
+
+// readDuringChanges lets workers call change again and again while readers call read.
+// However busy the machine is, there are several changes by each worker between the first
+// read and the last one. Afterwards, one more read sees the last changes.
+func readDuringChanges(workers int, change func(worker int) error, read func(*rand.Rand) error) error {
+	const readers, reads, changes = 6, 40, 8
+	var reading, behind atomic.Int64 // readers that go on, and workers with too few changes
 	reading.Store(readers)
-	return together(changing+readers, func(worker int) error {
-		if worker < changing {
-			for reading.Load() > 0 {
-				if err := lives[worker].step(ctx, s); err != nil {
-					return err
+	behind.Store(int64(workers))
+	err := together(workers+readers, func(i int) (err error) {
+		if i < workers {
+			n := 0
+			for ; reading.Load() > 0 && err == nil; n++ {
+				if err = change(i); n == changes {
+					behind.Add(-1)
 				}
 			}
-			return nil
+			if n <= changes { // it ended early
+				behind.Add(-1)
+			}
+			return err
 		}
 		defer reading.Add(-1)
-		rng := rand.New(rand.NewPCG(7, uint64(worker)))
-		for range rounds {
-			asked := append(rng.Perm(changing), changing+rng.IntN(len(lives)-changing))
-			rng.Shuffle(len(asked), func(i, j int) { asked[i], asked[j] = asked[j], asked[i] })
-			if err := readLives(ctx, f, lives, asked); err != nil {
-				return err
-			}
+		rng := rand.New(rand.NewPCG(7, uint64(i)))
+		for n := 0; (n < reads || behind.Load() > 0) && err == nil; n++ {
+			err = read(rng)
 		}
-		return nil
+		return err
 	})
+	if err == nil {
+		err = read(rand.New(rand.NewPCG(7, 7)))
+	}
+	return err
 }
 
 // readLives calls FindBatch for the slots of some lives, and checks each

@@ -228,7 +228,7 @@ func findRefreshRace(ctx context.Context, s tokenauth.Storage) error {
 	if !ok {
 		return nil
 	}
-	const changing, readers, rounds = 3, 4, 40
+	const changing = 3
 	// The slot of a worker has the token of change 0 first, then that of change 1, and
 	// so on.
 	at := func(worker int, change int64) tokenauth.Token {
@@ -251,41 +251,34 @@ func findRefreshRace(ctx context.Context, s tokenauth.Storage) error {
 		}
 		slots = append(slots, at(worker, 0).Slot)
 	}
-	var reading atomic.Int64
-	reading.Store(readers)
-	return together(changing+readers, func(worker int) error {
-		if worker < changing {
-			for n := int64(1); reading.Load() > 0; n++ {
-				begun[worker].Store(n)
-				stored, err := r.Refresh(ctx, at(worker, n-1), at(worker, n))
-				if err != nil || !stored {
-					return fmt.Errorf("Refresh by the only caller returned %v and error %v, want true", stored, err)
-				}
-				changed[worker].Store(n)
-			}
-			return nil
+	change := func(worker int) error {
+		n := begun[worker].Add(1)
+		stored, err := r.Refresh(ctx, at(worker, n-1), at(worker, n))
+		if err != nil || !stored {
+			return fmt.Errorf("Refresh by the only caller returned %v and error %v, want true", stored, err)
 		}
-		defer reading.Add(-1)
-		for range rounds {
-			var before [changing]int64
-			for i := range before {
-				before[i] = changed[i].Load()
+		changed[worker].Store(n)
+		return nil
+	}
+	return readDuringChanges(changing, change, func(*rand.Rand) error {
+		var before [changing]int64
+		for i := range before {
+			before[i] = changed[i].Load()
+		}
+		found, err := findRefresh(ctx, r, slots)
+		if err != nil {
+			return err
+		}
+		for i, f := range found {
+			if f.Err != nil {
+				return fmt.Errorf("FindRefresh returned error %w for a slot that always holds a token", f.Err)
 			}
-			found, err := findRefresh(ctx, r, slots)
-			if err != nil {
-				return err
+			n, err := strconv.ParseInt(strings.TrimSpace(string(f.Token.Digest[:])), 10, 64)
+			if err != nil || n < before[i] || n > begun[i].Load() {
+				return fmt.Errorf("FindRefresh returned digest %v, want that of a change from %d to %d", f.Token.Digest, before[i], begun[i].Load())
 			}
-			for i, f := range found {
-				if f.Err != nil {
-					return fmt.Errorf("FindRefresh returned error %w for a slot that always holds a token", f.Err)
-				}
-				n, err := strconv.ParseInt(strings.TrimSpace(string(f.Token.Digest[:])), 10, 64)
-				if err != nil || n < before[i] || n > begun[i].Load() {
-					return fmt.Errorf("FindRefresh returned digest %v, want that of a change from %d to %d", f.Token.Digest, before[i], begun[i].Load())
-				}
-				if err := sameRefresh(f.Token, at(i, n)); err != nil {
-					return fmt.Errorf("FindRefresh read the token of change %d in part: %w", n, err)
-				}
+			if err := sameRefresh(f.Token, at(i, n)); err != nil {
+				return fmt.Errorf("FindRefresh read the token of change %d in part: %w", n, err)
 			}
 		}
 		return nil
