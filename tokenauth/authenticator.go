@@ -144,7 +144,8 @@ type Reloader interface {
 	// For the owner of an API key, p has only a UserID and the UserName at the time when
 	// the key was made, and its Roles are nil, which those of a sign-in never are. Then
 	// there is nothing to compare: Reload returns the current principal, with its Stamp,
-	// of a user who may sign in.
+	// of a user who may sign in. For a user who has not changed, it returns the same
+	// principal each time, because the Service compares two of them.
 	Reload(ctx context.Context, p Principal) (Principal, error)
 }
 

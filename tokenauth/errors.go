@@ -95,6 +95,7 @@ var (
 	errKeyNotAdmitted     = errors.New("tokenauth: the request has an API key, but the route needs a sign-in")
 	errKeyInCookie        = errors.New("an API key is not accepted in a cookie")
 	errKeyMakesKey        = errors.New("tokenauth: an API key cannot make API keys")
+	errSignInEnded        = errors.New("tokenauth: the sign-in has ended")
 	errPanic              = errors.New("tokenauth: panic")
 	errForeignRow         = errors.New("the storage returned the token of another slot")
 	errEarlyCode          = errors.New("tokenauth: Credentials.Code was called before the password was right, or after Authenticate returned: verify the password first, and call Credentials.PasswordMatched")

@@ -164,7 +164,10 @@ func (s *Service) authorize(r *http.Request, q *Requirement) (authorized *http.R
 		return nil, done, refusal
 	}
 	if token.Key != "" && len(q.Roles) > 0 && s.streams.wanted.Load() {
-		authorized = requiring(authorized, token.Digest, q.Roles)
+		for _, st := range openedFor(authorized.Context(), &token.Digest) {
+			s.streams.require(st, q.Roles)
+		}
+		authorized = requiring(authorized, token.Digest, q.Roles, nil)
 	}
 	if q.Stream && !token.Digest.IsZero() {
 		stream, done, err := s.streams.open(authorized, token)

@@ -63,7 +63,7 @@ var keysMask = sha256.Sum256([]byte(keysDomain))
 
 // keys returns the key under which a storage keeps the user's API keys. It differs
 // from the user's own key, so that whatever ends the user's sign-ins keeps the API
-// keys. It is a hash as well, so it is no other user's key.
+// keys. It is a hash as well, so it differs from the keys of all other users.
 //
 // The first 8 bytes are the same. So a change of the user's sign-ins, and of the record
 // of the owner among them, also invalidates the API keys in the cache. And a database
@@ -180,6 +180,14 @@ func attributesFor(key, owner map[string]string) map[string]string {
 	all := maps.Clone(owner)
 	maps.Copy(all, key)
 	return all
+}
+
+// isOf reports whether the owner of a key seems to be as they were when the record was
+// made. An owner without a stamp may have other attributes, or further roles.
+func (t *Token) isOf(owner *Principal) bool {
+	p := &t.Principal
+	return owner.Stamp == p.Stamp && owner.UserName == p.UserName &&
+		!slices.ContainsFunc(p.Roles, func(role string) bool { return !owner.HasRole(role) })
 }
 
 // compareKeys orders stored keys from the oldest to the newest.

@@ -44,10 +44,21 @@ func (s *Service) ownerOf(ctx context.Context, k keyRef, key *Token, found *Foun
 	return s.renewOwner(ctx, k, key)
 }
 
-// renewOwner stores a new record of the owner of a key, and returns it.
+// renewOwner stores a new record of the owner of a key, and returns it. That takes several
+// calls of the host's code and of the storage, each of which may take [Options.Timeout].
+// But no request waits longer than twice that.
 func (s *Service) renewOwner(ctx context.Context, k keyRef, key *Token) (*Token, error) {
 	of := ownerName{key.Principal.UserID, key.Principal.UserName}
-	return s.keys.renewals.do(ctx, of, func(ctx context.Context) (*Token, error) { return s.storeOwner(ctx, k.owner, of) })
+	return s.keys.renewals.do(ctx, of, 2*s.options.Timeout, func(ctx context.Context) (t *Token, err error) {
+		defer func() { // none of the requests that wait could recover a panic
+			if p := recover(); p != nil {
+				err = errPanic
+				defer func() { _ = recover() }() // the host's logger may panic, too
+				s.securityLog.panicked(ctx, "the authenticator", p)
+			}
+		}()
+		return s.storeOwner(ctx, k.owner, of)
+	})
 }
 
 // storeOwner stores a record and then looks the user up again. Only if nothing changed,

@@ -59,7 +59,7 @@ func (s *Service) loadKey(ctx context.Context, k keyRef) (*Token, error) {
 		}
 		return t, until, err
 	})
-	if err != nil && !errors.Is(err, ErrInvalidToken) && !errors.Is(err, ErrUnavailable) && err != errPanic {
+	if err != nil && !errors.Is(err, ErrInvalidToken) && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrInvalidPrincipal) && err != errPanic {
 		err = unavailable("waiting for the look-up of a key", err) // the context ended
 	}
 	return t, err
@@ -105,7 +105,7 @@ func (s *Service) liveKey(ctx context.Context, t *Token) (*Token, error) {
 	k := refOf(t)
 	now, err := s.reloadOwner(ctx, ownerName{t.Principal.UserID, t.Principal.UserName})
 	switch {
-	case errors.Is(err, ErrInvalidToken), err == nil && now.Stamp == t.Principal.Stamp:
+	case errors.Is(err, ErrInvalidToken), err == nil && t.isOf(&now):
 		return t, rejected
 	case err != nil:
 		return t, err

@@ -3,10 +3,10 @@ package tokenauth
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
@@ -45,10 +45,10 @@ func (k *keyring) has(text string) bool {
 	return k != nil && (accesstoken.IsKey(k.Prefix, text) || k.isImported(text))
 }
 
-// claims reports whether a string begins like a key, valid or not, and does not have the
-// form of a token of a sign-in.
+// claims reports whether a string has the form of a key, or begins like one and does not
+// have the form of a token of a sign-in.
 func (k *keyring) claims(text string) bool {
-	return k != nil && !k.isToken(text) && (strings.HasPrefix(text, k.Prefix) || k.hasImportedPrefix(text))
+	return k.has(text) || k != nil && !k.isToken(text) && (strings.HasPrefix(text, k.Prefix) || k.hasImportedPrefix(text))
 }
 
 // digest returns the digest of a string for which has is true.
@@ -93,46 +93,32 @@ type renewal struct {
 	err   error
 }
 
-// do returns the result of renew, which runs even if the context ends. If another
-// caller waits to run it, do waits for that caller's result.
-func (r *renewals) do(ctx context.Context, of ownerName, renew func(context.Context) (*Token, error)) (*Token, error) {
-	for {
-		mine, before, leads := r.enter(of)
-		if leads {
-			return r.lead(ctx, of, mine, before, renew)
-		}
-		select {
-		case <-mine.done:
-			if mine.err != errNotRenewed {
-				return mine.owner, mine.err
-			}
-		case <-ctx.Done():
-			return nil, unavailable(renewingOwner, ctx.Err())
-		}
-	}
-}
-
-// lead runs renew when the renewal before it has ended, if there is one. If the context
-// ends first, the callers that wait for the result try again.
-func (r *renewals) lead(ctx context.Context, of ownerName, mine, before *renewal, renew func(context.Context) (*Token, error)) (*Token, error) {
-	if before != nil {
-		select {
-		case <-before.done:
-		case <-ctx.Done():
-			r.giveUp(of, before, mine)
-			return nil, unavailable(renewingOwner, ctx.Err())
-		}
-	}
-	mine.err = errPanic // unless renew returns
-	defer r.leave(of, mine)
-	mine.owner, mine.err = renew(context.WithoutCancel(ctx))
-	return mine.owner, mine.err
-}
-
 const renewingOwner = "looking up the owner of a key"
 
-// errNotRenewed is the error of a renewal that never began.
-var errNotRenewed = errors.New("the caller's context ended")
+// do returns the result of renew. It waits until the context ends, and at most for the
+// timeout. Half of that is for the renewal before it. The func renew runs in a goroutine of its own, also if all callers stop waiting.
+func (r *renewals) do(ctx context.Context, of ownerName, timeout time.Duration, renew func(context.Context) (*Token, error)) (*Token, error) {
+	mine, before, leads := r.enter(of)
+	if leads {
+		go func() {
+			if before != nil {
+				r.takeOver(of, mine, before, timeout/2)
+			}
+			defer r.leave(of, mine)
+			mine.owner, mine.err = renew(context.WithoutCancel(ctx))
+		}()
+	}
+	late := time.NewTimer(timeout)
+	defer late.Stop()
+	select {
+	case <-mine.done:
+		return mine.owner, mine.err
+	case <-ctx.Done():
+		return nil, unavailable(renewingOwner, ctx.Err())
+	case <-late.C:
+		return nil, unavailable(renewingOwner, context.DeadlineExceeded)
+	}
+}
 
 // enter returns a renewal that has not begun. If leads is true, the caller must run it
 // when the one before it has ended, if there is one.
@@ -155,30 +141,31 @@ func (r *renewals) enter(of ownerName) (mine, before *renewal, leads bool) {
 	return mine, nil, true
 }
 
+// takeOver returns when the renewal before mine has ended. If that takes longer than the
+// timeout, because the host's code ignores its context, mine begins nevertheless.
+func (r *renewals) takeOver(of ownerName, mine, before *renewal, timeout time.Duration) {
+	late := time.NewTimer(timeout)
+	defer late.Stop()
+	select {
+	case <-before.done:
+	case <-late.C:
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.running[of] == before {
+			r.running[of] = mine
+		}
+	}
+}
+
 // leave ends a renewal, and lets the next one begin.
 func (r *renewals) leave(of ownerName, ended *renewal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.end(of, ended)
-}
-
-// giveUp ends a renewal that waits for the one before it.
-func (r *renewals) giveUp(of ownerName, before, waiting *renewal) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	waiting.err = errNotRenewed
-	if r.running[of] == before {
-		before.next = nil
-		close(waiting.done)
-	} else { // the one before it has just ended
-		r.end(of, waiting)
-	}
-}
-
-func (r *renewals) end(of ownerName, ended *renewal) {
-	if ended.next != nil {
+	switch {
+	case r.running[of] != ended: // it was late
+	case ended.next != nil:
 		r.running[of] = ended.next
-	} else {
+	default:
 		delete(r.running, of)
 	}
 	close(ended.done)

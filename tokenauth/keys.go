@@ -9,6 +9,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
 // Keys makes, lists and ends API keys ([Options.Keys]). [NewKeys] returns it. It is
@@ -23,9 +24,10 @@ import (
 // example because the user is disabled, all the user's keys are refused. When it accepts
 // the user again, they are valid again. A role that the user loses is lost in every
 // key. The Service keeps what the Reloader returned for a day. So after each change to a
-// user, call [Service.RevokeUser], or use an [Authenticator] that is a
-// [RevocationQueue]: then the change counts from the next request on. After deleting a
-// user, call [Keys.RevokeAll], which removes the keys from the storage.
+// user, call [Service.RevokeUser]: then the change counts from the next request on. Or
+// use an [Authenticator] that is a [RevocationQueue], and the change counts soon after.
+// After deleting a user, call [Keys.RevokeAll]. Otherwise the keys stay in the storage,
+// and a later user with the same ID has them.
 type Keys struct{ service *Service }
 
 // NewKeys returns the Keys of a Service. It returns an error if [Options.Keys] is not
@@ -40,7 +42,8 @@ func NewKeys(s *Service) (*Keys, error) {
 // Validate returns the [Token] for an API key. Its Principal has those of the key's
 // roles that the user has now. Validate is what a guard does: see [Requirement.Keys].
 // The errors are those of [Service.Validate], which accepts no keys. A key whose owner
-// may not sign in is an [ErrInvalidToken].
+// may not sign in is an [ErrInvalidToken]. If the [Reloader] returned a principal that
+// cannot be stored, the error is an [ErrInvalidPrincipal].
 func (k *Keys) Validate(ctx context.Context, key string) (Token, error) {
 	defer plainPanic()
 	s := k.service
@@ -170,22 +173,21 @@ func (k *Keys) RevokeAll(ctx context.Context, userID string) error {
 		return fmt.Errorf("%w: RevokeAll was called with an empty UserID", ErrInvalidPrincipal)
 	}
 	began := time.Now()
-	pointers, err := k.service.pointersOf(ctx, userID)
-	for i := 0; i < len(pointers) && err == nil; i++ {
-		err = k.service.revokePointer(ctx, &pointers[i])
-	}
+	ctx, cancel := deadline.Detach(ctx) // finish what has begun
+	defer cancel()
+	imported, err := k.service.importedOf(ctx, userID)
 	if err == nil {
 		err = k.service.revokeUser(ctx, UserKeyOf(userID).keys())
+	}
+	for i := 0; i < len(imported) && err == nil; i++ {
+		err = k.service.revokePointer(ctx, &imported[i])
 	}
 	k.service.observeRevoked(ctx, Event{Reason: event.ReasonKey, UserID: userID}, began, err)
 	return err
 }
 
-// pointersOf returns the user's keys that have a pointer.
-func (s *Service) pointersOf(ctx context.Context, userID string) ([]Token, error) {
-	if len(s.keys.Imported) == 0 {
-		return nil, nil
-	}
+// importedOf returns the user's imported keys, which have pointers.
+func (s *Service) importedOf(ctx context.Context, userID string) ([]Token, error) {
 	tokens, err := s.listOf(ctx, UserKeyOf(userID).keys())
 	if errors.Is(err, ErrCorrupt) {
 		err = nil

@@ -3,9 +3,11 @@ package tokenauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/place"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
 // A key is not accepted in a cookie, but a sign-in is, also if its prefix continues that of
@@ -29,13 +32,161 @@ func TestSignInsInCookiesMayHaveAPrefixLikeKeys(t *testing.T) {
 	if status, _ := with(auth.RequireBearer, token); status != 200 {
 		t.Error(status)
 	}
-	r := httptest.NewRequest("GET", "/", nil)
-	r.AddCookie(&http.Cookie{Name: "__Host-session", Value: token})
-	w := httptest.NewRecorder()
-	auth.RequireBearer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})).ServeHTTP(w, r)
-	if w.Code != 200 {
-		t.Errorf("a sign-in in the cookie: %d %s", w.Code, w.Body)
+	if status := inCookie(auth, token); status != 200 {
+		t.Errorf("a sign-in in the cookie: status %d", status)
 	}
+}
+
+// inCookie returns the status of the answer to a request with a cookie, on a route that
+// takes keys.
+func inCookie(auth *tokenauth.Service, value string) (status int) {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.AddCookie(&http.Cookie{Name: "__Host-session", Value: value})
+	w := httptest.NewRecorder()
+	tokenauth.Requirement{Keys: true}.Guard(auth)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+	return w.Code
+}
+
+// No key is accepted in a cookie, also if its prefix continues that of access tokens or of
+// refresh tokens, or begins like it.
+func TestKeysInCookiesAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"sk-", "tat_key_", "trt_key_", "tat", "trt", "t"} {
+		auth, keys := importing(t, new(memory.Store), newOwners(alice()), tokenauth.Options{
+			Refresh: new(tokenauth.RefreshOptions), Places: []place.Place{place.Scheme("Bearer"), place.Cookie{Name: "session"}},
+			Keys: &tokenauth.KeyOptions{Prefix: prefix, Imported: []string{"1|", "sk-"}, Max: 10_000},
+		})
+		importKey(t, keys, "1|old", alice(), tokenauth.Key{})
+		all := []string{"1|old"}
+		for range 300 { // the random part of some begins with "_"
+			key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+			all = append(all, key)
+		}
+		for _, key := range all {
+			if status := inCookie(auth, key); status != 401 {
+				t.Errorf("prefix %q: the status is %d for %s", prefix, status, key)
+			}
+		}
+	}
+}
+
+// A sign-in that has ended makes no key, even if a guard let its request through before.
+func TestSignInsThatEndedMakeNoKeys(t *testing.T) {
+	t.Parallel()
+	for what, test := range map[string]struct {
+		end  func(t *testing.T, auth *tokenauth.Service, clock *tokenauthtest.Clock, token tokenauth.Token) error
+		made bool
+	}{
+		"nothing": {func(*testing.T, *tokenauth.Service, *tokenauthtest.Clock, tokenauth.Token) error { return nil }, true},
+		"sign-out": {func(t *testing.T, auth *tokenauth.Service, _ *tokenauthtest.Clock, token tokenauth.Token) error {
+			return auth.RevokeToken(t.Context(), token)
+		}, false},
+		"RevokeUser": {func(t *testing.T, auth *tokenauth.Service, _ *tokenauthtest.Clock, _ tokenauth.Token) error {
+			return auth.RevokeUser(t.Context(), "17")
+		}, false},
+		"the expiry": {func(_ *testing.T, _ *tokenauth.Service, clock *tokenauthtest.Clock, _ tokenauth.Token) error {
+			clock.Advance(15 * 24 * time.Hour)
+			return nil
+		}, false},
+		"the next sign-in": {func(t *testing.T, auth *tokenauth.Service, _ *tokenauthtest.Clock, _ tokenauth.Token) error {
+			issue(t, auth, alice(), "")
+			return nil
+		}, false},
+		"a refresh": {func(t *testing.T, auth *tokenauth.Service, _ *tokenauthtest.Clock, token tokenauth.Token) error {
+			return nil
+		}, true},
+	} {
+		for _, refresh := range []*tokenauth.RefreshOptions{nil, new(tokenauth.RefreshOptions)} {
+			var clock tokenauthtest.Clock
+			auth, keys := keyed(t, new(memory.Store), newOwners(alice()), tokenauth.Options{Now: clock.Now, Refresh: refresh})
+			issued, err := auth.Issue(t.Context(), alice(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			owner := tokenOf(t, auth, issued.AccessToken.Reveal())
+			if what == "a refresh" {
+				if refresh == nil {
+					continue
+				}
+				if _, err := auth.Refresh(t.Context(), tokenauth.Credentials{RefreshToken: issued.RefreshToken}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := test.end(t, auth, &clock, owner); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = keys.Create(t.Context(), owner, tokenauth.Key{Name: "x"})
+			if test.made && err != nil || !test.made && !errors.Is(err, tokenauth.ErrRejected) {
+				t.Errorf("after %s, with refresh tokens %v, Create returned error %v", what, refresh != nil, err)
+			}
+			if list, err := keys.List(t.Context(), "17"); err != nil || (len(list) == 1) != test.made {
+				t.Errorf("after %s, the list is %+v, error %v", what, list, err)
+			}
+		}
+	}
+}
+
+// A key is not a sign-in that makes keys, also after the host stored its Token and read it
+// again.
+func TestStoredTokensOfKeysMakeNoKeys(t *testing.T) {
+	t.Parallel()
+	_, keys := keyed(t, new(memory.Store), newOwners(alice()), tokenauth.Options{})
+	key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+	token, err := keys.Validate(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token.Key = ""
+	if _, _, err := keys.Create(t.Context(), token, tokenauth.Key{}); !errors.Is(err, tokenauth.ErrRejected) {
+		t.Errorf("Create returned error %v, want ErrRejected", err)
+	}
+}
+
+// A Reloader that returns a principal that is not valid is an error of the host. No key is
+// refused for it as unknown.
+func TestAnInvalidPrincipalOfTheReloaderIsAnError(t *testing.T) {
+	test := func(t *testing.T, users *owners, keys *tokenauth.Keys, auth *tokenauth.Service) {
+		key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+		users.change("17", func(p *tokenauth.Principal) { p.Roles = []string{"a,b"} })
+		if _, err := keys.Validate(t.Context(), key); !errors.Is(err, tokenauth.ErrInvalidPrincipal) || errors.Is(err, tokenauth.ErrUnavailable) {
+			t.Errorf("Validate returned error %v, want ErrInvalidPrincipal", err)
+		}
+		if status, body := with(tokenauth.Requirement{Keys: true}.Guard(auth), key); status != 500 {
+			t.Errorf("the answer is %d %s", status, body)
+		}
+	}
+	t.Run("strict", func(t *testing.T) {
+		t.Parallel()
+		users := newOwners(alice())
+		auth, keys := keyed(t, new(memory.Store), users, tokenauth.Options{})
+		test(t, users, keys, auth)
+	})
+	t.Run("cached", func(t *testing.T) {
+		inKeyBubble(t, tokenauth.Options{}, func(t *testing.T, _ *fedStore, users *owners, auth *tokenauth.Service, keys *tokenauth.Keys, _ tokenauth.Invalidator) {
+			test(t, users, keys, auth)
+		})
+	})
+}
+
+// A LiveCheck may compare roles. Then a role that an owner without a stamp loses is lost in
+// the key from the next request on.
+func TestLiveCheckMayCompareRoles(t *testing.T) {
+	t.Parallel()
+	p := alice()
+	p.Stamp = ""
+	users := newOwners(p)
+	_, keys := keyed(t, new(memory.Store), users, tokenauth.Options{LiveCheck: func(_ context.Context, token tokenauth.Token) error {
+		now, err := users.get(token.Principal)
+		if err == nil && slices.ContainsFunc(token.Principal.Roles, func(role string) bool { return !now.HasRole(role) }) {
+			err = tokenauth.ErrRejected
+		}
+		return err
+	}})
+	key, _ := makeKey(t, keys, p, tokenauth.Key{})
+	expectKey(t, keys, key, "Reader,Staff")
+	users.change("17", func(p *tokenauth.Principal) { p.Roles = []string{"Reader"} })
+	expectKey(t, keys, key, "Reader")
+	expectKey(t, keys, key, "Reader")
 }
 
 // A caller whose context ends while another caller reads the key gets a 503.
@@ -172,43 +323,49 @@ func TestOptionsAreCopiesForKeys(t *testing.T) {
 	expectKey(t, keys, oldKey, "Reader,Staff")
 }
 
-// A revocation that fails halfway, and is repeated, leaves nothing of an imported key.
-func TestFailedRevocationsLeaveNoPointer(t *testing.T) {
-	t.Parallel()
-	for name, end := range map[string]func(keys *tokenauth.Keys, auth *tokenauth.Service, id string) error{
-		"RevokeAll": func(keys *tokenauth.Keys, auth *tokenauth.Service, id string) error {
+// After a revocation of an imported key that failed at any step, and one that succeeded,
+// the key is valid nowhere, also not in the cache.
+func TestFailedRevocationsOfImportedKeysCanBeRepeated(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, keys *tokenauth.Keys, auth *tokenauth.Service, id string) error{
+		"RevokeAll": func(t *testing.T, keys *tokenauth.Keys, _ *tokenauth.Service, _ string) error {
 			return keys.RevokeAll(t.Context(), "17")
 		},
-		"Revoke": func(keys *tokenauth.Keys, auth *tokenauth.Service, id string) error {
+		"Revoke": func(t *testing.T, keys *tokenauth.Keys, _ *tokenauth.Service, id string) error {
 			return keys.Revoke(t.Context(), "17", id)
 		},
-		"text": func(keys *tokenauth.Keys, auth *tokenauth.Service, id string) error {
+		"text": func(t *testing.T, _ *tokenauth.Keys, auth *tokenauth.Service, _ string) error {
 			return auth.Revoke(t.Context(), oldKey)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			store, users := new(scripted), newOwners(alice(), bob())
-			auth, keys := importing(t, store, users, tokenauth.Options{})
-			made := importKey(t, keys, oldKey, alice(), tokenauth.Key{Name: "a"})
-			n := 0
-			store.before = func(ctx context.Context, method string) error {
-				if method == "Revoke" || method == "RevokeUser" {
-					if n++; n == 2 {
-						return errors.New("down")
+		for step := 1; step <= 2; step++ {
+			t.Run(fmt.Sprint(name, " fails at step ", step), func(t *testing.T) {
+				o := tokenauth.Options{Keys: &tokenauth.KeyOptions{Prefix: "sk-", Imported: []string{"sk-"}}}
+				inKeyBubble(t, o, func(t *testing.T, s *fedStore, users *owners, auth *tokenauth.Service, keys *tokenauth.Keys, feed tokenauth.Invalidator) {
+					made := importKey(t, keys, oldKey, alice(), tokenauth.Key{Name: "a"})
+					warm(t, s, keys, oldKey, "Reader,Staff")
+					n := 0
+					s.before = func(_ context.Context, method string) error {
+						if method == "Revoke" || method == "RevokeUser" {
+							if n++; n == step {
+								return errors.New("down")
+							}
+						}
+						return nil
 					}
-				}
-				return nil
-			}
-			if err := end(keys, auth, made.ID); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("the failing revocation returned %v", err)
-			}
-			expectKey(t, keys, oldKey, "invalid")
-			if err := end(keys, auth, made.ID); err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("the second one returned %v", err)
-			}
-			if p, err := store.Store.Find(t.Context(), pointerSlot(oldKey)); err == nil {
-				t.Errorf("the pointer stays: %v until %v", p.Principal.UserID, p.ExpiresAt)
-			}
-		})
+					if err := end(t, keys, auth, made.ID); !errors.Is(err, tokenauth.ErrUnavailable) {
+						t.Errorf("the failing revocation returned %v", err)
+					}
+					if err := end(t, keys, auth, made.ID); err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
+						t.Errorf("the second one returned %v", err)
+					}
+					expectKey(t, keys, oldKey, "invalid")
+					if p, err := s.Store.Find(t.Context(), pointerSlot(oldKey)); err == nil && (name == "text" || step == 1) {
+						t.Errorf("the pointer stays: %v until %v", p.Principal.UserID, p.ExpiresAt)
+					}
+					importKey(t, keys, oldKey, bob(), tokenauth.Key{}) // the remaining pointer does not prevent it
+					expectKey(t, keys, oldKey, "")
+				})
+			})
+		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 
 // Create makes a key for the user of a sign-in, and returns it. The secret is the key
 // itself. It is stored nowhere, so show it to the user at once. The owner is the token
-// of the request ([FromContext]), behind a guard that lets no keys through.
+// of the request ([FromContext]), behind a guard that lets no keys through. A Token
+// without a Digest, which the host made itself, is not looked up.
 //
 // Create reads only the Name, Roles, Attributes and ExpiresAt of k. Let the user choose
 // the values of attributes, but not their names, because they replace the user's own.
@@ -24,8 +25,8 @@ import (
 //   - It returns [ErrInvalidPrincipal], wrapped with the name of the field, if a role is
 //     not one of the owner's, if ExpiresAt is not in the future, or if the key cannot be
 //     stored.
-//   - It returns [ErrRejected] if the owner is a key itself, or if the user was disabled
-//     or changed since the sign-in.
+//   - It returns [ErrRejected] if the owner is a key itself, if the sign-in has ended
+//     meanwhile, or if the user was disabled or changed since the sign-in.
 //   - It returns [ErrUnavailable] if the storage or the host's code failed. If the
 //     storage kept the key nevertheless, the list has it, but no client.
 func (k *Keys) Create(ctx context.Context, owner Token, key Key) (secret Secret, made Key, err error) {
@@ -52,7 +53,7 @@ var errKeyName = fmt.Errorf("%w: Name must have at most %d bytes of UTF-8 withou
 
 // newKeyOf is newKey for the user of a sign-in, who must have the key's roles.
 func (s *Service) newKeyOf(owner *Token, key *Key) (*Token, error) {
-	if owner.Key != "" {
+	if owner.Key != "" || owner.Slot.User == UserKeyOf(owner.Principal.UserID).keys() {
 		return nil, because(ErrRejected, errKeyMakesKey)
 	}
 	if slices.ContainsFunc(key.Roles, func(role string) bool { return !owner.Principal.HasRole(role) }) {
@@ -88,6 +89,9 @@ func (s *Service) newKey(owner *Principal, key *Key) (*Token, error) {
 	return &Token{ClientID: keyClient, DeviceName: key.Name, Principal: p.Clone(), ExpiresAt: expires}, nil
 }
 
+// keyAhead is how far in the future the time of a new key may be.
+const keyAhead = time.Minute
+
 // createKey stores a new key, unless the user has too many. It sets the key's slot,
 // digest and IssuedAt.
 func (s *Service) createKey(ctx context.Context, owner, t *Token) (secret Secret, err error) {
@@ -95,10 +99,13 @@ func (s *Service) createKey(ctx context.Context, owner, t *Token) (secret Secret
 	if err != nil {
 		return secret, err
 	}
-	at := s.options.Now().UTC().Truncate(time.Millisecond)
+	now := s.options.Now()
+	at := now.UTC().Truncate(time.Millisecond)
 	for i := range live {
-		if !at.After(live[i].IssuedAt) { // the newest key has the latest time
-			at = live[i].IssuedAt.Add(time.Millisecond)
+		// The newest key has the latest time, unless the clock of the replica that made
+		// another one was wrong.
+		if made := live[i].IssuedAt; !at.After(made) && made.Before(now.Add(keyAhead)) {
+			at = made.Add(time.Millisecond)
 		}
 	}
 	t.IssuedAt = withMilliseconds(at)
@@ -115,7 +122,7 @@ func (s *Service) createKey(ctx context.Context, owner, t *Token) (secret Secret
 	}
 	further, cancel := deadline.Detach(ctx) // the key must not stay if it must not be used
 	defer cancel()
-	if err = s.lookAtMaker(further, &owner.Principal); err == nil {
+	if err = s.lookAtMaker(further, owner); err == nil {
 		err = s.boundKeys(further, t)
 	}
 	if err != nil {
@@ -137,9 +144,22 @@ func (s *Service) keysBefore(ctx context.Context, t *Token) ([]Token, error) {
 	return live, nil
 }
 
-// lookAtMaker returns [ErrRejected] if the user was disabled, or changed since the
-// sign-in that makes the key. A sign-in without a stamp shows no change.
-func (s *Service) lookAtMaker(ctx context.Context, p *Principal) error {
+// lookAtMaker returns [ErrRejected] if the sign-in that makes the key has ended, or if the
+// user was disabled or changed since the sign-in. A sign-in without a stamp shows no
+// change. The key is already stored, so a later [Keys.RevokeAll] ends it, too.
+func (s *Service) lookAtMaker(ctx context.Context, owner *Token) error {
+	p := &owner.Principal
+	if !owner.Digest.IsZero() {
+		now, err := s.findSignIn(ctx, owner.Slot)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && (!now.continues(owner) || now.expired(s.options.Now().Unix())):
+			return because(ErrRejected, errSignInEnded)
+		case err == errPanic:
+			return err
+		case err != nil:
+			return unavailable("finding the sign-in that makes a key", err)
+		}
+	}
 	if p.Stamp != "" && canRecheck(s.authenticator) {
 		return s.recheckUser(ctx, *p)
 	}

@@ -16,10 +16,13 @@ import (
 // beginning of the key, which Import does not know. Import reports no [Event].
 //
 // A second Import of the same digest for the same user replaces the first one, so a
-// migration can run again; an empty Name keeps the earlier name. It must not run again after users have begun to end keys,
-// because it would bring those back.
+// migration can run again; an empty Name keeps the earlier name. It must not run again
+// after users have begun to end keys, because it would bring those back. Do not import
+// one digest for two users at the same time: one of them then has a key in the list that
+// is not valid.
 //
-// The digest of a key that can be guessed reveals it. Do not import keys with less than
+// The Service looks for keys of at most 512 bytes. The digest of a key that can be guessed
+// reveals it. Do not import keys with less than
 // 128 random bits: have their users make new ones.
 //
 //   - It returns [ErrInvalidPrincipal], wrapped with the name of the field, if the key
@@ -47,20 +50,41 @@ func (k *Keys) Import(ctx context.Context, owner Principal, digest Digest, key K
 		t.IssuedAt = now
 	}
 	t.IssuedAt = withMilliseconds(t.IssuedAt)
-	switch was, err := s.lookups.find(ctx, importedSlot(&digest)); {
-	case err == nil && was.Principal.UserID != owner.UserID:
-		return Key{}, fmt.Errorf("%w: a key with this digest was imported for another user", ErrInvalidPrincipal)
-	case err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCorrupt):
-		return Key{}, unavailable("importing a key", err)
+	if err := s.checkImported(ctx, owner.UserID, digest); err != nil {
+		return Key{}, err
 	}
 	ref := importedRef(owner.UserID, digest)
 	t.Slot, t.Digest, t.Device = ref.key, digest, importedMark
 	// The pointer comes last: with it, the key is valid.
-	pointer := Token{Slot: importedSlot(&digest), Digest: digest, ClientID: keyClient, Principal: Principal{UserID: owner.UserID}, IssuedAt: t.IssuedAt, ExpiresAt: t.ExpiresAt}
+	pointer := Token{Slot: importedSlot(&digest), Digest: digest, ClientID: keyClient, Principal: Principal{UserID: owner.UserID}, IssuedAt: now, ExpiresAt: t.ExpiresAt}
 	for _, one := range []*Token{t, &pointer} {
 		if err := s.replace(ctx, *one); err != nil {
-			return Key{}, unavailable("importing a key", err)
+			return Key{}, unavailable(importing, err)
+		}
+	}
+	if key.Name == "" { // the storage may have kept an earlier one
+		if t, err = s.lookups.find(ctx, ref.key); err != nil {
+			return Key{}, unavailable(importing, err)
 		}
 	}
 	return s.keys.describe(t), nil
+}
+
+const importing = "importing a key"
+
+// checkImported returns [ErrInvalidPrincipal] if another user has a valid key with the
+// digest.
+func (s *Service) checkImported(ctx context.Context, userID string, digest Digest) error {
+	pointer, err := s.lookups.find(ctx, importedSlot(&digest))
+	if err == nil && pointer.Principal.UserID != userID {
+		var t *Token
+		t, err = s.lookups.find(ctx, importedRef(pointer.Principal.UserID, digest).key)
+		if err == nil && !t.expired(s.options.Now().Unix()) {
+			return fmt.Errorf("%w: a key with this digest was imported for another user", ErrInvalidPrincipal)
+		}
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCorrupt) {
+		return unavailable(importing, err)
+	}
+	return nil
 }

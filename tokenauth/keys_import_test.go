@@ -24,7 +24,9 @@ func digestOf(text string) tokenauth.Digest { return sha256.Sum256([]byte(text))
 // importing returns a Service that looks for imported keys, and its Keys.
 func importing(t testing.TB, s tokenauth.Storage, a tokenauth.Authenticator, o tokenauth.Options) (*tokenauth.Service, *tokenauth.Keys) {
 	t.Helper()
-	o.Keys = &tokenauth.KeyOptions{Prefix: "sk-", Imported: []string{"sk-", "1|"}}
+	if o.Keys == nil {
+		o.Keys = &tokenauth.KeyOptions{Prefix: "sk-", Imported: []string{"sk-", "1|"}}
+	}
 	return keyed(t, s, a, o)
 }
 
@@ -308,4 +310,79 @@ func TestImportForAnotherUserIsRefused(t *testing.T) {
 	}
 	importKey(t, keys, oldKey, bob(), tokenauth.Key{})
 	expectKey(t, keys, oldKey, "")
+}
+
+// An Import that failed between its two steps leaves a key without a pointer. It is not
+// valid, and ending it does not end another user's key with the same digest.
+func TestHalfImportedKeysEndNoOtherKey(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(keys *tokenauth.Keys, id string) error{
+		"RevokeAll": func(keys *tokenauth.Keys, _ string) error { return keys.RevokeAll(t.Context(), "17") },
+		"Revoke":    func(keys *tokenauth.Keys, id string) error { return keys.Revoke(t.Context(), "17", id) },
+	} {
+		store := new(watchedStore)
+		_, keys := importing(t, store, newOwners(alice(), bob()), tokenauth.Options{})
+		stored := 0
+		store.onCall(func(_ context.Context, method string) error {
+			if method == "Replace" {
+				if stored++; stored == 2 {
+					return errors.New("the storage is down")
+				}
+			}
+			return nil
+		})
+		if _, err := keys.Import(t.Context(), alice(), digestOf(oldKey), tokenauth.Key{Name: "a mistake"}); !errors.Is(err, tokenauth.ErrUnavailable) {
+			t.Fatalf("Import: error %v, want ErrUnavailable", err)
+		}
+		store.onCall(nil)
+		expectKey(t, keys, oldKey, "invalid")
+		importKey(t, keys, oldKey, bob(), tokenauth.Key{Name: "b"})
+		list, err := keys.List(t.Context(), "17")
+		if err != nil || len(list) != 1 {
+			t.Fatalf("the list is %+v, error %v", list, err)
+		}
+		if err := end(keys, list[0].ID); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		expectKey(t, keys, oldKey, "")
+		if list, err := keys.List(t.Context(), "17"); err != nil || len(list) != 0 {
+			t.Errorf("%s: the list is %+v, error %v", name, list, err)
+		}
+	}
+}
+
+// Another user's key with the same digest does not prevent an Import if it has expired, or
+// if only its pointer is left.
+func TestImportReplacesWhatIsLeftOfAnotherUsersKey(t *testing.T) {
+	t.Parallel()
+	var clock tokenauthtest.Clock
+	store := new(memory.Store)
+	_, keys := importing(t, store, newOwners(alice(), bob()), tokenauth.Options{Now: clock.Now})
+	importKey(t, keys, oldKey, alice(), tokenauth.Key{ExpiresAt: clock.Now().Add(time.Hour)})
+	clock.Advance(time.Hour)
+	importKey(t, keys, oldKey, bob(), tokenauth.Key{})
+	token, err := keys.Validate(t.Context(), oldKey)
+	if err != nil || token.Principal.UserID != bob().UserID {
+		t.Fatalf("the key is of %q, error %v", token.Principal.UserID, err)
+	}
+	if err := store.RevokeUser(t.Context(), token.Slot.User); err != nil {
+		t.Fatal(err)
+	}
+	importKey(t, keys, oldKey, alice(), tokenauth.Key{})
+	expectKey(t, keys, oldKey, "Reader,Staff")
+}
+
+// A second Import without a name keeps the name, and returns it.
+func TestImportReturnsTheNameThatItKeeps(t *testing.T) {
+	t.Parallel()
+	_, keys := importing(t, new(memory.Store), newOwners(alice()), tokenauth.Options{})
+	made := importKey(t, keys, oldKey, alice(), tokenauth.Key{Name: "old"})
+	if err := keys.Rename(t.Context(), "17", made.ID, "renamed"); err != nil {
+		t.Fatal(err)
+	}
+	again := importKey(t, keys, oldKey, alice(), tokenauth.Key{})
+	list, err := keys.List(t.Context(), "17")
+	if err != nil || len(list) != 1 || list[0].Name != again.Name || again.Name != "renamed" {
+		t.Errorf("Import returned the name %q, the list is %+v, error %v", again.Name, list, err)
+	}
 }

@@ -123,3 +123,53 @@ func TestStreamEndsWithTheRoleOfTheOwner(t *testing.T) {
 		}
 	})
 }
+
+// The roles count wherever the guard of the stream stands: before the guards that require
+// them, behind them, or between.
+func TestStreamEndsWithTheRolesOfLaterGuards(t *testing.T) {
+	inKeyStreamBubble(t, func(t *testing.T, s *scripted, users *owners, auth *tokenauth.Service, keys *tokenauth.Keys, within time.Duration) {
+		stream := tokenauth.Requirement{Stream: true, Keys: true}
+		reader := tokenauth.Requirement{Keys: true, Roles: []string{"Reader"}}
+		staff := tokenauth.Requirement{Keys: true, Roles: []string{"Staff"}}
+		both := tokenauth.Requirement{Stream: true, Keys: true, Roles: []string{"Reader"}}
+		for name, test := range map[string]struct {
+			guards []tokenauth.Requirement
+			ends   bool
+		}{
+			"before":           {[]tokenauth.Requirement{stream, staff}, true},
+			"before two":       {[]tokenauth.Requirement{stream, reader, staff}, true},
+			"between":          {[]tokenauth.Requirement{staff, stream, reader}, true},
+			"two streams":      {[]tokenauth.Requirement{stream, both, staff}, true},
+			"with other roles": {[]tokenauth.Requirement{both, staff}, true},
+			"unneeded":         {[]tokenauth.Requirement{both, reader}, false},
+		} {
+			users.setRoles(t, auth, "17", "Reader", "Staff")
+			now, err := users.get(alice())
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, _ := makeKey(t, keys, now, tokenauth.Key{})
+			ctx, disconnect := context.WithCancel(t.Context())
+			defer disconnect()
+			r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+			r.Header.Set("Authorization", "Bearer "+key)
+			for _, guard := range test.guards {
+				next, refusal := auth.Authorizer(guard)(r)
+				if refusal != nil {
+					t.Fatal(refusal.Err)
+				}
+				r = next
+			}
+			goesOn(t, r.Context(), time.Minute)
+			users.setRoles(t, auth, "17", "Reader")
+			if !test.ends {
+				goesOn(t, r.Context(), time.Minute)
+				disconnect()
+				continue
+			}
+			t.Logf("the guard of the stream stands %s", name)
+			endsWith(t, r.Context(), within, "invalid")
+			disconnect()
+		}
+	})
+}

@@ -1,10 +1,13 @@
 package tokenauth_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -86,41 +89,94 @@ func TestKeysFollowTheirOwnersUnderLoad(t *testing.T) {
 }
 
 // A request with a key waits for a look-up of the owner no longer than its context, even
-// if it is the one that must make the next look-up. Those that wait for it make that
-// look-up instead.
+// if it is the one that makes the look-up.
 func TestContextsEndTheWaitForTheOwner(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		users := newOwners(alice())
 		_, keys := keyed(t, new(memory.Store), users, tokenauth.Options{Timeout: time.Minute})
 		key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
-		users.mu.Lock()
-		users.during = func(call int) {
+		users.setDuring(func(call int) {
 			if call == 2 { // the first one was Create's
 				time.Sleep(10 * time.Second)
 			}
-		}
-		users.mu.Unlock()
-
+		})
 		var all sync.WaitGroup
 		began := time.Now()
-		validate := func(patience, took time.Duration, want string) {
+		for _, test := range []struct {
+			patience, took time.Duration
+			want           string
+		}{
+			{time.Second, time.Second, "unavailable"}, // looks the owner up
+			{2 * time.Second, 2 * time.Second, "unavailable"},
+			{time.Hour, 10 * time.Second, "valid"}, // looks the owner up, later
+			{3 * time.Second, 3 * time.Second, "unavailable"},
+			{time.Hour, 10 * time.Second, "valid"},
+		} {
 			all.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				ctx, cancel := context.WithTimeout(t.Context(), test.patience)
 				defer cancel()
 				_, err := keys.Validate(ctx, key)
-				if got := reason(err); got != want || time.Since(began) != took {
-					t.Errorf("with a context of %v, Validate returned %q after %v, error %v, want %q after %v", patience, got, time.Since(began), err, want, took)
+				if got, took := reason(err), time.Since(began); got != test.want || took != test.took {
+					t.Errorf("with a context of %v, Validate returned %q after %v, error %v, want %q after %v", test.patience, got, took, err, test.want, test.took)
 				}
 			})
 			synctest.Wait()
 		}
-		validate(time.Hour, 10*time.Second, "valid")          // looks the owner up
-		validate(time.Second, time.Second, "unavailable")     // would look again
-		validate(2*time.Second, 2*time.Second, "unavailable") // waits for that one, then would look itself
-		validate(time.Hour, 10*time.Second, "valid")
-		validate(time.Hour, 10*time.Second, "valid")
 		all.Wait()
 		expectKey(t, keys, key, "Reader,Staff")
 	})
+}
+
+// If a Reloader never returns, the requests for this user fail soon. Later ones succeed as
+// soon as it returns again.
+func TestAReloaderThatHangsDoesNotBlockItsUser(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 3 * time.Second
+		users := newOwners(alice(), bob())
+		_, keys := keyed(t, new(memory.Store), users, tokenauth.Options{Timeout: timeout})
+		key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+		bobs, _ := makeKey(t, keys, bob(), tokenauth.Key{})
+		expectKey(t, keys, bobs, "")
+		hang := make(chan struct{})
+		users.setDuring(func(int) { <-hang })
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				began := time.Now()
+				_, err := keys.Validate(t.Context(), key)
+				if took := time.Since(began); !errors.Is(err, tokenauth.ErrUnavailable) || took > 2*timeout {
+					t.Errorf("Validate took %v, error %v, want ErrUnavailable", took, err)
+				}
+			})
+			time.Sleep(time.Second)
+			expectKey(t, keys, bobs, "")
+		}
+		all.Wait()
+		users.setDuring(nil)
+		expectKey(t, keys, key, "Reader,Staff")
+		close(hang)
+		synctest.Wait()
+		expectKey(t, keys, key, "Reader,Staff")
+	})
+}
+
+// A panic of a Reloader is an error for all requests that wait for it, is logged, and
+// does not end the process.
+func TestAPanicOfAReloaderIsAnError(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	users := newOwners(alice())
+	_, keys := keyed(t, new(memory.Store), users, tokenauth.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	key, _ := makeKey(t, keys, alice(), tokenauth.Key{})
+	users.setDuring(func(int) { panic("a bug of the host") })
+	if _, err := keys.Validate(t.Context(), key); err == nil || errors.Is(err, tokenauth.ErrInvalidToken) {
+		t.Errorf("Validate returned error %v", err)
+	}
+	if text := log.String(); !strings.Contains(text, "panic in the authenticator") || strings.Contains(text, "a bug of the host") {
+		t.Errorf("the log is %s", text)
+	}
+	users.setDuring(nil)
+	expectKey(t, keys, key, "Reader,Staff")
 }

@@ -103,6 +103,13 @@ func (o *owners) disable(userID string, disabled bool) {
 	o.disabled[userID] = disabled
 }
 
+// setDuring sets the func that Reload calls.
+func (o *owners) setDuring(f func(call int)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.during = f
+}
+
 func (o *owners) fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -330,6 +337,7 @@ func TestNewRefusesKeysThatCannotWork(t *testing.T) {
 		{store, users, tokenauth.Options{Keys: &tokenauth.KeyOptions{Prefix: "tat_"}}, "Keys.Prefix"},
 		{store, users, tokenauth.Options{Keys: &tokenauth.KeyOptions{Prefix: "trt_"}, Refresh: new(tokenauth.RefreshOptions)}, "Keys.Prefix"},
 		{store, users, tokenauth.Options{Keys: &tokenauth.KeyOptions{Prefix: "tat_12345678"}}, "Keys.Prefix"},
+		{store, users, tokenauth.Options{Keys: &tokenauth.KeyOptions{Imported: []string{"sk-", "trt_x"}}, Refresh: new(tokenauth.RefreshOptions)}, "Keys.Imported"},
 		{store, users, tokenauth.Options{Keys: &tokenauth.KeyOptions{Max: -1}}, "Keys.Max"},
 		{store, users, tokenauth.Options{Keys: &tokenauth.KeyOptions{Max: 10_001}}, "Keys.Max"},
 	} {
@@ -787,10 +795,8 @@ func TestChangesDuringTheLookUpOfTheOwnerAreNotLost(t *testing.T) {
 					once.Do(func() { users.setRoles(t, other, "17", "Reader") })
 				}
 			}
-			users.mu.Lock()
 			reloads := 0
-			users.during = func(int) { reloads++; change(fmt.Sprint("Reload ", reloads)) }
-			users.mu.Unlock()
+			users.setDuring(func(int) { reloads++; change(fmt.Sprint("Reload ", reloads)) })
 			store.onCall(func(_ context.Context, method string) error { change(method); return nil })
 			store.stored = func() { change("stored") }
 			store.recorded = func() { change("RecordUses") }
@@ -1133,4 +1139,26 @@ type seenReloads struct {
 func (s *seenReloads) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
 	s.seen = append(s.seen, p)
 	return alice(), nil
+}
+
+// If the clock of one replica was wrong, its key is the newest of the list until then. But
+// other replicas do not take over its time.
+func TestAWrongClockDoesNotMoveTheTimeOfLaterKeys(t *testing.T) {
+	t.Parallel()
+	store, users := new(memory.Store), newOwners(alice())
+	var clock, wrong tokenauthtest.Clock
+	wrong.Advance(40 * 24 * time.Hour)
+	_, keys := keyed(t, store, users, tokenauth.Options{Now: clock.Now})
+	_, others := keyed(t, store, users, tokenauth.Options{Now: wrong.Now})
+	makeKey(t, others, alice(), tokenauth.Key{Name: "wrong"})
+	for range 3 {
+		_, made := makeKey(t, keys, alice(), tokenauth.Key{Name: "right"})
+		if ahead := made.CreatedAt.Sub(clock.Now()); ahead > time.Minute {
+			t.Errorf("the new key was made %v in the future", ahead)
+		}
+	}
+	list, err := keys.List(t.Context(), "17")
+	if err != nil || len(list) != 4 || list[0].Name != "wrong" {
+		t.Errorf("the list is %+v, error %v", list, err)
+	}
 }

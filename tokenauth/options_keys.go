@@ -70,6 +70,8 @@ func (o *KeyOptions) withDefaults(prefix string, r *RefreshOptions, fallback boo
 		return nil, errors.New("tokenauth: Options.Keys.Imported has the prefix \"\", so Options.Fallback would never be asked: name the prefixes of the imported keys")
 	case slices.ContainsFunc(c.Imported, func(p string) bool { return len(p) > maxImported || !storable(p) }):
 		return nil, fmt.Errorf("tokenauth: Options.Keys.Imported must have prefixes of at most %d bytes", maxImported)
+	case r != nil && slices.ContainsFunc(c.Imported, func(p string) bool { return strings.HasPrefix(p, r.Prefix) }):
+		return nil, fmt.Errorf("tokenauth: Options.Keys.Imported has a prefix that begins with that of refresh tokens, %q: choose another Options.Refresh.Prefix", r.Prefix)
 	case c.Max < 1 || c.Max > maxKeys:
 		return nil, fmt.Errorf("tokenauth: Options.Keys.Max is %d, must be from 1 to %d", c.Max, maxKeys)
 	}

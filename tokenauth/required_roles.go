@@ -7,12 +7,14 @@ import (
 )
 
 // A requiredRoles is a [context.Context] of a request with an API key. It carries the
-// roles that a guard requires, for a stream that a later guard opens.
+// roles that a guard requires, for a stream that a later guard opens, and the stream that
+// a guard opened, for the roles that a later guard requires.
 type requiredRoles struct {
 	context.Context
-	key   Digest
-	roles []string
-	outer *requiredRoles // of the guard before, or nil
+	key    Digest
+	roles  []string       // nil if the guard requires none
+	stream *stream        // that the guard opened, or nil
+	outer  *requiredRoles // of the guard before, or nil
 }
 
 type requiredRolesKey struct{}
@@ -28,10 +30,22 @@ func (q *requiredRoles) Value(key any) any {
 // the host.
 func (q *requiredRoles) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%T", q) }
 
-// requiring returns the request with the roles that a guard requires of an API key.
-func requiring(r *http.Request, key Digest, roles []string) *http.Request {
+// requiring returns the request with what a guard requires of an API key, and with the
+// stream that it opened.
+func requiring(r *http.Request, key Digest, roles []string, opened *stream) *http.Request {
 	outer, _ := r.Context().Value(requiredRolesKey{}).(*requiredRoles)
-	return r.WithContext(&requiredRoles{r.Context(), key, roles, outer})
+	return r.WithContext(&requiredRoles{r.Context(), key, roles, opened, outer})
+}
+
+// openedFor returns the streams that the guards of a request opened for an API key.
+func openedFor(ctx context.Context, key *Digest) (all []*stream) {
+	q, _ := ctx.Value(requiredRolesKey{}).(*requiredRoles)
+	for ; q != nil; q = q.outer {
+		if q.stream != nil && equal(&q.key, key) {
+			all = append(all, q.stream)
+		}
+	}
+	return all
 }
 
 // requiredOf returns the lists of roles that the guards of a request require of an API
@@ -39,7 +53,7 @@ func requiring(r *http.Request, key Digest, roles []string) *http.Request {
 func requiredOf(ctx context.Context, key *Digest) (lists [][]string) {
 	q, _ := ctx.Value(requiredRolesKey{}).(*requiredRoles)
 	for ; q != nil; q = q.outer {
-		if equal(&q.key, key) {
+		if q.roles != nil && equal(&q.key, key) {
 			lists = append(lists, q.roles)
 		}
 	}

@@ -50,15 +50,30 @@ func (s *Service) revokeKey(ctx context.Context, key string, e Event) error {
 	case err != nil:
 		return err
 	}
-	return s.revokeObserved(ctx, k.key, k.digest, e, nil)
+	if err := s.revokeObserved(ctx, k.key, k.digest, e, nil); err != nil || !s.keys.isImported(key) {
+		return err
+	}
+	// The key may have been gone already, after an earlier revocation that failed.
+	return s.revoke(ctx, importedSlot(&k.digest), k.digest)
 }
 
-// revokePointer removes the pointer to an imported key that was revoked.
-func (s *Service) revokePointer(ctx context.Context, t *Token) error {
-	if t.Device != importedMark {
+// revokePointer removes the pointer to a key that was revoked, if the key was imported. It
+// leaves a pointer to another user's key with the same digest, which an Import that failed
+// between its two steps made possible.
+func (s *Service) revokePointer(ctx context.Context, key *Token) error {
+	if key.Device != importedMark {
 		return nil
 	}
-	return s.revoke(ctx, importedSlot(&t.Digest), t.Digest)
+	pointer, err := s.lookups.find(ctx, importedSlot(&key.Digest))
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && pointer.Principal.UserID != key.Principal.UserID:
+		return nil
+	case err == errPanic:
+		return err
+	case err != nil && !errors.Is(err, ErrCorrupt):
+		return unavailable("finding the pointer to a key", err)
+	}
+	return s.revoke(ctx, importedSlot(&key.Digest), key.Digest)
 }
 
 // parse returns the slot and the digest of an access token. It reports
@@ -241,16 +256,15 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		s.observeRevoked(ctx, e, began, err)
 		return err
 	}
-	err = nil
-	if held && e.Reason == event.ReasonKey {
-		err = s.revokePointer(further, t) // first, or a failure could leave it without its key
-	}
-	switch {
-	case err != nil:
-	case held && whole != nil:
+	if held && whole != nil {
 		err = s.revokeSignIn(further, t)
-	default:
+	} else {
 		err = s.revoke(further, slot, digest)
+	}
+	if err == nil && held && e.Reason == event.ReasonKey {
+		// The pointer comes last. A key without a pointer may still be in the cache, but
+		// a pointer without a key is worth nothing.
+		err = s.revokePointer(further, t)
 	}
 	if held || err != nil {
 		s.observeRevoked(ctx, e, began, err)

@@ -97,21 +97,13 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if err := service.followFeed(); err != nil {
 		return nil, err
 	}
-	if err := options.Devices.check(s); err != nil {
-		return nil, err
-	}
-	if err := checkRefresh(options.Refresh, s, a); err != nil {
-		return nil, err
-	}
-	if err := checkKeys(options.Keys, s, a); err != nil {
+	if err := checkAbilities(&options, s, a); err != nil {
 		return nil, err
 	}
 	if options.Refresh != nil {
 		service.refresh = newRefresher(s.(Refresher), &service.options, &service.timeout, service.securityLog)
 	}
-	if service.uses, err = newUseLog(s, &service.options, &service.timeout, service.allChanged); err != nil {
-		return nil, err
-	}
+	service.uses = newUseLog(s, &service.options, &service.timeout, service.allChanged)
 	service.keys = newKeyring(s, &service.options, service.uses, &service.timeout, service.allChanged)
 	service.warnHidden()
 	return service, nil
@@ -294,36 +286,33 @@ func (s *Service) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
 	return s.refresh.lookups.find(ctx, slot)
 }
 
-// checkRefresh returns an error if the storage or the authenticator cannot refresh.
-func checkRefresh(o *RefreshOptions, s Storage, a Authenticator) error {
-	if o == nil {
-		return nil
-	}
-	if _, ok := s.(Refresher); !ok {
-		return fmt.Errorf("tokenauth: Options.Refresh needs a storage that is a Refresher, and %T is not one; the stores of gormstore, redisstore and memory are", s)
-	}
-	if a == nil {
-		return nil // the Service only issues and validates
-	}
-	if _, ok := a.(Reloader); !ok {
-		return fmt.Errorf("tokenauth: Options.Refresh needs an Authenticator that is a Reloader, and %T is not one; those of packages password and gormstore are", a)
-	}
-	return nil
-}
-
-// checkKeys returns an error if the storage or the authenticator cannot have keys.
-func checkKeys(o *KeyOptions, s Storage, a Authenticator) error {
-	if o == nil {
-		return nil
-	}
-	if _, ok := s.(Lister); !ok {
-		return fmt.Errorf("tokenauth: Options.Keys needs a storage that is a Lister, and %T is not one; the stores of gormstore, redisstore and memory are", s)
-	}
-	if _, ok := s.(UseRecorder); !ok {
-		return fmt.Errorf("tokenauth: Options.Keys needs a storage that is a UseRecorder, and %T is not one; the stores of gormstore, redisstore and memory are", s)
-	}
-	if _, ok := a.(Reloader); !ok {
-		return fmt.Errorf("tokenauth: Options.Keys needs an Authenticator that is a Reloader, and %T is not one; those of packages password and gormstore are", a)
+// checkAbilities returns an error that names the first option for which the storage or
+// the authenticator lacks an ability.
+func checkAbilities(o *Options, s Storage, a Authenticator) error {
+	_, lists := s.(Lister)
+	_, records := s.(UseRecorder)
+	_, refreshes := s.(Refresher)
+	_, reloads := a.(Reloader)
+	const stores, authenticators = "the stores of gormstore, redisstore and memory", "those of packages password and gormstore"
+	for _, need := range []struct {
+		set, ok bool
+		says    string
+		of      any
+		have    string
+	}{
+		{o.Devices != nil, lists, "Options.Devices needs a storage that is a Lister", s, stores},
+		{o.Refresh != nil, refreshes, "Options.Refresh needs a storage that is a Refresher", s, stores},
+		// Without an authenticator, the Service only issues and validates.
+		{o.Refresh != nil && a != nil, reloads, "Options.Refresh needs an Authenticator that is a Reloader", a, authenticators},
+		{o.Keys != nil, lists, "Options.Keys needs a storage that is a Lister", s, stores},
+		{o.Keys != nil, records, "Options.Keys needs a storage that is a UseRecorder", s, stores},
+		{o.Keys != nil, reloads, "Options.Keys needs an Authenticator that is a Reloader", a, authenticators},
+		{o.IdleTimeout != 0, records, "Options.IdleTimeout needs a storage that is a UseRecorder", s, stores},
+		{o.MaxLifetime != 0, records, "Options.MaxLifetime needs a storage that is a UseRecorder", s, stores},
+	} {
+		if need.set && !need.ok {
+			return fmt.Errorf("tokenauth: %s, and %T is not one; %s are", need.says, need.of, need.have)
+		}
 	}
 	return nil
 }

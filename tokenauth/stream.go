@@ -134,7 +134,23 @@ func (o *streams) open(r *http.Request, t *Token) (*http.Request, func(), error)
 		return nil, nil, errRunIsMissing
 	}
 	context.AfterFunc(ctx, func() { o.remove(st) })
-	return r.WithContext(ctx), func() { end(nil) }, nil
+	if r = r.WithContext(ctx); t.Key != "" {
+		r = requiring(r, t.Digest, nil, st)
+	}
+	return r, func() { end(nil) }, nil
+}
+
+// require notes that a guard behind the one that opened the stream of an API key needs one
+// of the roles, too. The key may have lost them since it was validated, so it is checked
+// at once.
+func (o *streams) require(st *stream, roles []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	st.roles = append(st.roles, roles)
+	if !st.of.ended {
+		o.bring(st.of, time.Now())
+		o.wakeUp()
+	}
 }
 
 func (o *streams) add(st *stream, t *Token) bool {

@@ -11,8 +11,7 @@ import (
 
 // A UserKey is the key of a user in the storage: the first 16 bytes of
 // SHA-256(domain ‖ user ID). The domain is a constant. A user's API keys
-// ([Options.Keys]) have another UserKey: the same of SHA-256(domain ‖ UserKey of
-// the user).
+// ([Options.Keys]) have another UserKey, with the same first 8 bytes.
 type UserKey [16]byte
 
 // A ClientKey is the key of a client in the storage, or of one of the client's
@@ -136,10 +135,9 @@ type Token struct {
 	// token. It is nil if there is none ([Options.Refresh]).
 	Refresh *Refresh
 	// Key is the ID of the API key that the caller used ([Key.ID]), or "" for a
-	// sign-in. Only [FromContext] and [Keys.Validate] set it. For a key, Principal
+	// sign-in. A storage does not keep it. For a key, Principal
 	// has the roles that the key has now, DeviceName is its name, and ClientID is "".
-	// The ExpiresAt of a key that does not expire is in the year 9999. A storage
-	// does not keep Key.
+	// The ExpiresAt of a key that does not expire is in the year 9999.
 	Key string
 	// LastSeen is when the token was last used or issued, accurate to an hour.
 	// Only [Service.Tokens] sets it, and only if the Service records uses

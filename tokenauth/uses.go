@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -62,21 +61,13 @@ type sighting struct {
 }
 
 // newUseLog returns a useLog for the storage, or nil if no option needs one for
-// sign-ins. It is the only place that checks whether the storage is a [UseRecorder].
-func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, changed func()) (*useLog, error) {
+// sign-ins, or if the storage is not a [UseRecorder].
+func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, changed func()) *useLog {
 	recorder, ok := s.(UseRecorder)
-	for _, need := range []struct {
-		option string
-		set    bool
-	}{{"IdleTimeout", o.IdleTimeout != 0}, {"MaxLifetime", o.MaxLifetime != 0}} {
-		if need.set && !ok {
-			return nil, fmt.Errorf("tokenauth: Options.%s needs a storage that is a UseRecorder, and %T is not one; the stores of gormstore, redisstore and memory are", need.option, s)
-		}
-	}
 	if !ok || o.IdleTimeout == 0 && o.MaxLifetime == 0 && o.Devices == nil {
-		return nil, nil
+		return nil
 	}
-	return makeUseLog(recorder, o, timeout, changed), nil
+	return makeUseLog(recorder, o, timeout, changed)
 }
 
 func makeUseLog(r UseRecorder, o *Options, timeout *deadline.Timeout, changed func()) *useLog {

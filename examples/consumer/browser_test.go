@@ -352,6 +352,9 @@ func TestPageHasTheKeys(t *testing.T) {
 		b.enter("Weekly")
 		b.tabTo("#keys button")
 		b.awaitStatus("The key is now named Weekly.")
+		if got := eval[string](b, `document.querySelector("#keys button").textContent`); got != "End Weekly" {
+			t.Errorf("after the new name, the button says %q", got)
+		}
 		b.do(chromedp.Reload())
 		b.awaitSignedIn("username")
 		if got := lines(); len(got) != 1 || !strings.HasPrefix(got[0], "Weekly ") || eval[bool](b, `document.querySelector("#made").checkVisibility()`) {
@@ -365,6 +368,27 @@ func TestPageHasTheKeys(t *testing.T) {
 			t.Errorf("after the key ended, the list has %q", got)
 		}
 		script.want(401, "GET", "/api/reports", nil)
+
+		// A new key stays visible until it ends itself.
+		for _, name := range []string{"First", "Second"} {
+			b.tabTo("#key-name")
+			b.press(name)
+			b.tabTo("#make-key button")
+			b.press(kb.Enter)
+			b.awaitFocus("secret")
+		}
+		for _, end := range []struct {
+			button, name string
+			visible      bool
+		}{{"#keys li:nth-child(2) button", "First", true}, {"#keys button", "Second", false}} {
+			b.tabTo(end.button)
+			b.press(kb.Enter)
+			b.awaitStatus("The key " + end.name + " has ended.")
+			b.awaitFocus("keys-title")
+			if visible := eval[bool](b, `document.querySelector("#made").checkVisibility()`); visible != end.visible {
+				t.Errorf("after the key %s ended, the new key is visible: %v, want %v", end.name, visible, end.visible)
+			}
+		}
 	})
 }
 

@@ -159,6 +159,7 @@ func TestKeys(t *testing.T) {
 		// Renaming, also another user's key.
 		ann.want(204, "PATCH", "/api/keys/"+id, url.Values{"name": {"Weekly"}})
 		ann.want(400, "PATCH", "/api/keys/"+id, url.Values{"name": {strings.Repeat("x", 101)}})
+		ann.want(400, "PATCH", "/api/keys/"+id, url.Values{"name": {""}})
 		reader.want(404, "PATCH", "/api/keys/"+id, url.Values{"name": {"x"}})
 		reader.want(404, "DELETE", "/api/keys/"+id, nil)
 		if list := ann.keys(); len(list) != 2 || list[0].Name != "Weekly" && list[1].Name != "Weekly" {

@@ -90,8 +90,13 @@ func (s *service) renameKey(c *gin.Context) {
 	if !readForm(c, "name") {
 		return
 	}
+	name := c.Request.PostForm.Get("name")
+	if name == "" {
+		writeError(c, http.StatusBadRequest, "invalid_request", "Give the key a name.")
+		return
+	}
 	token, _ := ginadapter.From(c)
-	answerKey(c, s.keys.Rename(c.Request.Context(), token.Principal.UserID, c.Param("id"), c.Request.PostForm.Get("name")))
+	answerKey(c, s.keys.Rename(c.Request.Context(), token.Principal.UserID, c.Param("id"), name))
 }
 
 // endKey handles DELETE /api/keys/{id}. The ID of another user's key is unknown to

@@ -226,7 +226,7 @@ function signedOut(why) {
   shown = "";
   $("keys").replaceChildren();
   $("make-key").reset();
-  showSecret("");
+  showSecret();
   $("signed-out").hidden = false;
   $("signed-in").hidden = $("user").hidden = true;
   $("device-name").value = localStorage.getItem("device-name") || guessName();
@@ -299,10 +299,11 @@ onClick($("end-others"), async () => {
 
 // The API keys
 
-// showSecret shows a new key, and with "" none.
-function showSecret(secret) {
-  $("secret").value = secret;
-  $("made").hidden = !secret;
+// showSecret shows a new key, and without one none.
+function showSecret(made) {
+  $("secret").value = made ? made.key : "";
+  $("made").dataset.id = made ? made.id : "";
+  $("made").hidden = !made;
 }
 
 async function showKeys() {
@@ -321,26 +322,28 @@ function keyItem(key) {
     line.querySelector(part).hidden = !time;
     if (time) showTime(line.querySelector(`${part} time`), time);
   }
+  const button = line.querySelector("button"), named = line.querySelector(".unseen");
+  named.textContent = ` ${key.name}`;
   name.addEventListener("change", async () => {
+    const wanted = name.value;
     try {
-      await api("PATCH", path, { name: name.value });
-      say(`The key is now named ${name.value}.`);
+      await api("PATCH", path, { name: wanted });
+      say(`The key is now named ${wanted}.`);
     } catch (err) {
       name.value = key.name;
       explain(err);
       return;
     }
-    key.name = name.value;
+    key.name = wanted;
+    named.textContent = ` ${wanted}`;
   });
-  const button = line.querySelector("button");
-  line.querySelector(".unseen").textContent = ` ${key.name}`;
   onClick(button, async () => {
     try {
       await api("DELETE", path);
     } catch (err) {
       if (err.status !== 404) throw err; // it has ended already
     }
-    showSecret("");
+    if ($("made").dataset.id === key.id) showSecret();
     say(`The key ${key.name} has ended.`);
     await showKeys();
     $("keys-title").focus();
@@ -351,7 +354,7 @@ function keyItem(key) {
 onSubmit($("make-key"), async () => {
   const made = await api("POST", "api/keys", new FormData($("make-key")));
   $("make-key").reset();
-  showSecret(made.key);
+  showSecret(made);
   say(`The key ${made.name} is made.`, "unseen");
   await showKeys();
   $("secret").focus();

@@ -66,10 +66,10 @@
 // # API keys
 //
 // With [tokenauth.Options.Keys], all keys of a user are in one hash, apart from the user's
-// other tokens. Validations and last uses need no further rights. [Store.Rename] runs a
-// script with one key. When [Store.Replace] stores a key, it then runs a script that
-// removes the user's keys that expired more than a day ago. If the Redis user lacks the
-// rights for last uses, these keys stay.
+// other tokens. An imported key has a hash of its own beside it. The Redis user needs the
+// rights for last uses, and no others: without them, keys can be made, but not used.
+// [Store.Rename] runs a script with one key. When [Store.Replace] stores a key, it then
+// runs a script that removes the user's keys that expired more than a day ago.
 //
 // # Ending the tokens of many users
 //

@@ -101,7 +101,7 @@ func TestRenameLeavesCorruptValues(t *testing.T) {
 
 // Redis keeps the hash of a key that never expires until the year 9999, and the record of
 // its last use for two years. Keys that expire earlier do not shorten this. After the last
-// of the user's keys has ended, the record does not stay for ever.
+// of the user's keys has ended, the record ends, too.
 func TestRedisKeepsKeysThatNeverExpire(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
