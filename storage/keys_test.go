@@ -81,10 +81,15 @@ func measureKeys(t *testing.T, s keyStore) {
 		}
 		secrets[user] = secret.Reveal()
 	}
+	alices, err := keys.Validate(ctx, secrets["alice"])
+	if err != nil {
+		t.Fatal(err)
+	}
 	var many, single []tokenauth.Token
 	for n := range manyKeys - 1 {
-		many = append(many, userKey("alice", n))
-		single = append(single, userKey(fmt.Sprint("user", n), n))
+		many = append(many, userKey(alices.Slot.User, "alice", n))
+		user := fmt.Sprint("user", n)
+		single = append(single, userKey(tokenauth.UserKeyOf(user), user, n))
 	}
 	storeKeys(t, s, append(slices.Clone(many), single...))
 
@@ -147,16 +152,15 @@ func (everyone) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Prin
 	return principalOf(p.UserID), nil
 }
 
-// userKey returns an API key of the user, in the user's range of keys. The number n makes
+// userKey returns an API key of the user, with the others of the range. The number n makes
 // its slot and its digest unique.
-func userKey(user string, n int) tokenauth.Token {
-	owner := tokenauth.UserKeyOf(user)
-	u, c := sha256.Sum256(append([]byte("tokenauth/v1/keys\x00"), owner[:]...)), sha256.Sum256(fmt.Appendf(nil, "key %d", n))
+func userKey(keys tokenauth.UserKey, user string, n int) tokenauth.Token {
+	c := sha256.Sum256(fmt.Appendf(nil, "key %d", n))
 	issued := time.Now().Truncate(time.Second).UTC().Add(time.Duration(n%1000) * time.Millisecond)
 	p := principalOf(user)
 	p.Attributes = map[string]string{"team": "reports"}
 	return tokenauth.Token{
-		Slot:     tokenauth.Slot{User: tokenauth.UserKey(u[:16]), Client: tokenauth.ClientKey(c[:16])},
+		Slot:     tokenauth.Slot{User: keys, Client: tokenauth.ClientKey(c[:16])},
 		Digest:   sha256.Sum256(fmt.Appendf(nil, "digest %s %d", user, n)),
 		ClientID: "\x01key", DeviceName: fmt.Sprint("the key of job ", n), Principal: p,
 		IssuedAt: issued, ExpiresAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
