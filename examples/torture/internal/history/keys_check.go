@@ -16,7 +16,7 @@ import (
 // Otherwise a validation may see a state that is older by the leeway.
 func (h *keyHistory) check(operations []*keyOperation, leeway int64) (v verdict) {
 	owners := h.versions(operations)
-	v.broken = slices.Concat(h.broken, h.misjudged(operations, owners, leeway), h.failedForNothing(operations), wronglyMade(operations, owners), h.wronglyBounded(operations), h.wronglyListed(operations))
+	v.broken = slices.Concat(h.broken, h.misjudged(operations, owners, leeway), h.failedForNothing(operations), h.wronglyMade(operations, owners), h.wronglyBounded(operations), h.wronglyListed(operations))
 	for key := range h.keys {
 		switch result, info := porcupine.CheckOperationsVerbose(keyModel, h.stepsOf(operations, owners, key+1, leeway), patience); result {
 		case porcupine.Illegal:
@@ -131,9 +131,9 @@ func (h *keyHistory) failedForNothing(operations []*keyOperation) (broken []stri
 	return broken
 }
 
-// wronglyMade finds keys that were made for a user who had changed since the sign-in,
-// and keys that were refused although the user had not.
-func wronglyMade(operations []*keyOperation, owners [][]version) (broken []string) {
+// wronglyMade finds keys that were made after the sign-in had ended or the user had
+// changed, and keys that were refused although neither can have happened.
+func (h *keyHistory) wronglyMade(operations []*keyOperation, owners [][]version) (broken []string) {
 	for _, o := range operations {
 		if o.kind != op.CreateKey {
 			continue
@@ -143,11 +143,39 @@ func wronglyMade(operations []*keyOperation, owners [][]version) (broken []strin
 		switch last := o.version == len(versions)-1; {
 		case o.outcome == done && v.until < o.call:
 			broken = append(broken, fmt.Sprintf("%v, although the user changed after the sign-in", o))
-		case o.outcome == refused && !o.tooMany && (last || versions[o.version+1].from > o.answer):
-			broken = append(broken, fmt.Sprintf("%v, although the user did not change after the sign-in", o))
+		case o.outcome == done && h.signInEnded(operations, o, true):
+			broken = append(broken, fmt.Sprintf("%v, although the sign-in had ended", o))
+		case o.outcome == refused && !o.tooMany && (last || versions[o.version+1].from > o.answer) && !h.signInEnded(operations, o, false):
+			broken = append(broken, fmt.Sprintf("%v, although the user did not change after the sign-in, which did not end", o))
 		}
 	}
 	return broken
+}
+
+// signInEnded reports whether the sign-in of the operation that makes a key ended before it
+// began. If surely is false, it reports whether the sign-in may have ended before the
+// answer.
+func (h *keyHistory) signInEnded(operations []*keyOperation, o *keyOperation, surely bool) bool {
+	return slices.ContainsFunc(operations, func(c *keyOperation) bool {
+		switch {
+		case c == o.signIn:
+			return false
+		case c.kind == op.RevokeClient && !surely: // it may be that of the sign-in
+		case c.user != o.user:
+			return false
+		case c.kind == op.RevokeUser, c.isChange():
+		case c.kind != op.SignIn:
+			return false
+		case c.outcome == done && c.slot != o.signIn.slot && (surely || !h.devices): // the bound on devices may end the sign-in
+			return false
+		}
+		if surely {
+			return c.outcome == done && c.call > o.signIn.answer && c.answer < o.call
+		}
+		// A call that failed may take effect at any time. A change repeats those that failed.
+		late := c.outcome == unknown || h.faulty && c.isChange()
+		return (late || c.answer >= o.signIn.call) && c.call <= o.answer
+	})
 }
 
 // wronglyBounded finds users who could not make a key although they had fewer keys than

@@ -28,9 +28,9 @@ type keyHistory struct {
 	began     time.Time
 
 	mu         sync.Mutex
-	signIns    []tokenauth.Token // of all users
-	keys       []madeKey         // key n is keys[n-1]
-	names      int               // how many names were given to keys
+	signIns    []signedIn // of all users
+	keys       []madeKey  // key n is keys[n-1]
+	names      int        // how many names were given to keys
 	operations []*keyOperation
 	broken     []string // violations that were found while the history was made
 }
@@ -41,6 +41,12 @@ type madeKey struct {
 	text  string
 	id    string
 	roles bool // whether the key has the owner's role, while the owner has it
+}
+
+// A signedIn is the token of a sign-in that succeeded.
+type signedIn struct {
+	tokenauth.Token
+	by *keyOperation
 }
 
 // A keyOperation is one call of a Service, of its Keys or of the host. Times are
@@ -59,6 +65,8 @@ type keyOperation struct {
 	account host.Account   // after a change
 	has     bool           // whether a valid key had the role
 	name    int            // number of the name that a key gets
+	slot    tokenauth.Slot // of the token that a sign-in got
+	signIn  *keyOperation  // the sign-in that makes a key
 	tooMany bool           // whether the user had too many keys to make another one
 	byText  bool           // whether a key was revoked without its ID
 	listed  map[string]int // numbers of the names of the listed keys, by ID
@@ -166,7 +174,8 @@ func (h *keyHistory) signIn(ctx context.Context, rng *rand.Rand, o *keyOperation
 		if err == nil {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.signIns = append(h.signIns, issued.Token)
+			o.slot = issued.Token.Slot
+			h.signIns = append(h.signIns, signedIn{issued.Token, o})
 		}
 		return err
 	})
@@ -197,7 +206,7 @@ func (h *keyHistory) make(ctx context.Context, rng *rand.Rand, o *keyOperation) 
 	if !ok {
 		return
 	}
-	o.version = versionOf(owner)
+	o.version, o.signIn = versionOf(owner.Token), owner.by
 	o.name = h.newName()
 	wanted := tokenauth.Key{Name: fmt.Sprint("name ", o.name)}
 	switch rng.IntN(4) {
@@ -210,7 +219,7 @@ func (h *keyHistory) make(ctx context.Context, rng *rand.Rand, o *keyOperation) 
 		wanted.ExpiresAt = time.Now().Add(24 * time.Hour)
 	}
 	h.do(o, op.CreateKey, tokenauth.ErrRejected, func(_ *tokenauth.Service, keys *tokenauth.Keys) error {
-		secret, made, err := keys.Create(ctx, owner, wanted)
+		secret, made, err := keys.Create(ctx, owner.Token, wanted)
 		if o.tooMany = err == tokenauth.ErrTooManyKeys; o.tooMany {
 			return tokenauth.ErrRejected
 		}
@@ -376,7 +385,7 @@ func (h *keyHistory) pick(rng *rand.Rand, o *keyOperation) (k madeKey, ok bool) 
 }
 
 // lastSignIn returns the latest sign-in of the user.
-func (h *keyHistory) lastSignIn(user int) (t tokenauth.Token, ok bool) {
+func (h *keyHistory) lastSignIn(user int) (t signedIn, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range slices.Backward(h.signIns) {

@@ -73,9 +73,17 @@ func validKey(n int64, replica, version int, has bool) *keyOperation {
 
 func TestKeyHistories(t *testing.T) {
 	t.Parallel()
+	signIn := func(n int64, device byte, is outcome) *keyOperation {
+		o := keyCall(op.SignIn, n, is)
+		o.key, o.replica = 0, 1
+		if is == done {
+			o.slot.Client[0] = device
+		}
+		return o
+	}
 	made := func() *keyOperation {
 		o := keyCall(op.CreateKey, 1, done)
-		o.name = 1
+		o.name, o.signIn = 1, signIn(-5, 1, done)
 		return o
 	}
 	all := func(k op.Kind, n int64, replica int) *keyOperation {
@@ -91,6 +99,7 @@ func TestKeyHistories(t *testing.T) {
 	later := func(n int64, version int, is outcome, tooMany bool) *keyOperation {
 		o := keyCall(op.CreateKey, n, is)
 		o.key, o.name, o.version, o.tooMany = 0, int(n), version, tooMany
+		o.signIn = signIn(int64(10*version)+2, 1, done) // after the change
 		return o
 	}
 	list := func(n int64, id string, name int) *keyOperation {
@@ -129,6 +138,19 @@ func TestKeyHistories(t *testing.T) {
 		{"a user who changes makes a key", []*keyOperation{password(1), later(10, 0, done, false)}, 0, 0},
 		{"a user who changed makes no key", []*keyOperation{password(1), later(15, 0, refused, false)}, 0, 0},
 		{"a user who did not change makes no key", []*keyOperation{password(1), later(15, 1, refused, false)}, 1, 1},
+		{"a sign-in that was revoked makes a key", []*keyOperation{all(op.RevokeUser, 5, 1), later(15, 0, done, false)}, 1, 1},
+		{"a sign-in that was revoked makes no key", []*keyOperation{all(op.RevokeUser, 5, 1), later(15, 0, refused, false)}, 0, 0},
+		{"a sign-in that is being revoked makes a key", []*keyOperation{all(op.RevokeUser, 15, 1), later(15, 0, done, false)}, 0, 0},
+		{"a sign-in that is being revoked makes no key", []*keyOperation{all(op.RevokeUser, 15, 1), later(15, 0, refused, false)}, 0, 0},
+		{"a sign-in from after a revocation makes no key", []*keyOperation{all(op.RevokeUser, 0, 1), later(15, 0, refused, false)}, 1, 1},
+		{"a sign-in that was replaced makes a key", []*keyOperation{signIn(5, 1, done), later(15, 0, done, false)}, 1, 1},
+		{"a sign-in that was replaced makes no key", []*keyOperation{signIn(5, 1, done), later(15, 0, refused, false)}, 0, 0},
+		{"a sign-in beside another one makes a key", []*keyOperation{signIn(5, 2, done), later(15, 0, done, false)}, 0, 0},
+		{"a sign-in beside another one makes no key", []*keyOperation{signIn(5, 2, done), later(15, 0, refused, false)}, 1, 1},
+		{"a sign-in that may have been replaced makes a key", []*keyOperation{signIn(5, 1, unknown), later(15, 0, done, false)}, 0, 0},
+		{"a sign-in that may have been replaced makes no key", []*keyOperation{signIn(5, 1, unknown), later(15, 0, refused, false)}, 0, 0},
+		{"a sign-in that may be replaced late makes no key", []*keyOperation{signIn(-3, 1, unknown), later(15, 0, refused, false)}, 0, 0},
+		{"a sign-in whose client was revoked makes no key", []*keyOperation{all(op.RevokeClient, 5, 1), later(15, 0, refused, false)}, 0, 0},
 		{"a user with one key has too many", []*keyOperation{later(15, 0, refused, true)}, 1, 1},
 		{"a user with two keys has too many", []*keyOperation{later(5, 0, done, false), later(15, 0, refused, true)}, 0, 0},
 		{"a list", []*keyOperation{list(5, "key_1", 1)}, 0, 0},

@@ -2,6 +2,7 @@ package plant
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -75,6 +76,13 @@ var Keys = []*Plant{
 		About: "a user who was disabled or changed after the sign-in makes an API key",
 		Users: func(a tokenauth.Authenticator) tokenauth.Authenticator {
 			return &uncheckedMaker{a, a.(tokenauth.Reloader)}
+		},
+	},
+	{
+		Name: "ended-maker", Trials: []string{"keys"},
+		About: "a sign-in that was revoked makes an API key, because the storage still finds its token",
+		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
+			return With(s, &endedMaker{Storage: s})
 		},
 	},
 }
@@ -271,3 +279,26 @@ type uncheckedMaker struct {
 
 // Recheck implements [tokenauth.Rechecker].
 func (*uncheckedMaker) Recheck(context.Context, tokenauth.Principal) error { return nil }
+
+// An endedMaker finds the last token that a sign-in at the same replica stored in a slot,
+// although the slot is empty.
+type endedMaker struct {
+	tokenauth.Storage
+	stored sync.Map // of tokens, by their slots
+}
+
+func (e *endedMaker) Replace(ctx context.Context, t tokenauth.Token) error {
+	err := e.Storage.Replace(ctx, t)
+	if err == nil && !isKey(&t) {
+		e.stored.Store(t.Slot, t)
+	}
+	return err
+}
+
+func (e *endedMaker) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	t, err := e.Storage.Find(ctx, slot)
+	if was, ok := e.stored.Load(slot); ok && errors.Is(err, tokenauth.ErrNotFound) {
+		return was.(tokenauth.Token), nil
+	}
+	return t, err
+}
