@@ -133,12 +133,19 @@ type Rechecker interface {
 
 // A Reloader is an [Authenticator] that can return a user's current principal without
 // the password. [Options.Refresh] needs one: [Service.Refresh] looks the user up again,
-// so that the new token has the user's current roles.
+// so that the new token has the user's current roles. [Options.Keys] needs one, too,
+// because an API key has no more roles than its owner has now.
 type Reloader interface {
 	// Reload returns the current principal of the user with p.UserID. It returns the
 	// errors of [Rechecker.Recheck]: [ErrRejected] also if the user changed since p, so
 	// that the sign-in must end. A change of the roles or attributes alone need not end
 	// it, because the returned principal has the new ones.
+	//
+	// For the owner of an API key, p has only a UserID and the UserName at the time when
+	// the key was made, and its Roles are nil, which those of a sign-in never are. Then
+	// there is nothing to compare: Reload returns the current principal, with its Stamp,
+	// of a user who may sign in. For a user who has not changed, it returns the same
+	// principal each time, because the Service compares two of them.
 	Reload(ctx context.Context, p Principal) (Principal, error)
 }
 

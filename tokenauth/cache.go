@@ -20,7 +20,8 @@ import (
 // is valid here at once.
 type tokenCache struct {
 	*changeFeed
-	table *cache.Table[cachedToken]
+	table  *cache.Table[cachedToken]
+	timeAt func(reading time.Time) int64 // see [Service.timeAt]
 
 	mu    sync.Mutex
 	loads map[Slot]*load      // storage reads in progress
@@ -35,10 +36,11 @@ type cacheCounters struct {
 	_                                     [32]byte
 }
 
-func newTokenCache(maxEntries int, f *changeFeed) *tokenCache {
+func newTokenCache(maxEntries int, f *changeFeed, timeAt func(time.Time) int64) *tokenCache {
 	c := &tokenCache{
 		changeFeed: f,
 		table:      cache.New(maxEntries, (*cachedToken).identify),
+		timeAt:     timeAt,
 		loads:      make(map[Slot]*load),
 		roles:      make(map[string][]string),
 	}
@@ -52,10 +54,14 @@ func newTokenCache(maxEntries int, f *changeFeed) *tokenCache {
 type cachedToken struct {
 	Token
 	mark atomic.Int64 // see [useLog.note]
+	// until is when the record of an API key's owner expires, in Unix seconds. It is 0
+	// for a sign-in.
+	until int64
 }
 
 // identify returns the token's key and group in the cache. Each user is a
-// group, because the cache invalidates all tokens of a group together.
+// group, because the cache invalidates all tokens of a group together. The user's API
+// keys are invalidated with them: see [UserKey.keys].
 func (t *cachedToken) identify() (*cache.Key, *cache.Group) {
 	return (*cache.Key)(&t.Digest), (*cache.Group)(&t.Slot.User)
 }
@@ -80,7 +86,11 @@ func (c *tokenCache) get(d *Digest, reading time.Time) *cachedToken {
 	if !c.aliveAt(reading) {
 		return nil
 	}
-	return c.table.Get((*cache.Key)(d))
+	t := c.table.Get((*cache.Key)(d))
+	if t != nil && t.until != 0 && t.until <= c.timeAt(reading) {
+		return nil
+	}
+	return t
 }
 
 // A load is a storage read of one slot. Several validations may share its
@@ -91,8 +101,9 @@ type load struct {
 	err   error // the storage failure that all waiting validations return, or nil
 }
 
-// A reader reads a slot from the storage.
-type reader func(context.Context, Slot) (*Token, error)
+// A reader reads a slot from the storage. For an API key, it also returns when the record
+// of the owner expires, in Unix seconds.
+type reader func(context.Context, Slot) (t *Token, until int64, err error)
 
 // find reads the token in the slot from the storage, and caches it. Validations
 // that need the same slot at the same time share one read.
@@ -104,7 +115,8 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 		// cached token, so that the cache does not serve it when the feed is
 		// alive again.
 		defer c.table.Invalidate((*cache.Group)(&slot.User))
-		return read(ctx, slot)
+		t, _, err := read(ctx, slot)
+		return t, err
 	}
 	count.misses.Add(1)
 	t, l, leads := c.enter(slot, d, true)
@@ -163,7 +175,7 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 		// The waiting validations fail only if the storage failed. Otherwise
 		// they read the slot again, because an empty slot may have a token by
 		// now, and because only this caller's context may have ended.
-		if err != nil && !deadline.Ended(ctx) && !errors.Is(err, ErrNotFound) {
+		if err != nil && !deadline.Ended(ctx) && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInvalidToken) {
 			l.err = err
 		}
 		c.mu.Lock()
@@ -173,12 +185,12 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 		c.mu.Unlock()
 		close(l.done)
 	}()
-	t, err = read(ctx, slot)
+	t, until, err := read(ctx, slot)
 	switch {
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), errors.Is(err, ErrInvalidToken):
 		c.table.Invalidate((*cache.Group)(&slot.User))
 	case err == nil:
-		c.keep(l, t)
+		c.keep(l, t, until)
 	}
 	return t, err
 }
@@ -186,7 +198,7 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 // keep caches the token that a load returned, with the stamp that enter took
 // before the storage read. It also removes the token that t replaced, in case
 // the feed has not reported the replacement yet.
-func (c *tokenCache) keep(l *load, t *Token) {
+func (c *tokenCache) keep(l *load, t *Token, until int64) {
 	if !t.Replaced.IsZero() && t.Replaced != t.Digest {
 		c.table.Remove((*cache.Key)(&t.Replaced))
 	}
@@ -196,7 +208,7 @@ func (c *tokenCache) keep(l *load, t *Token) {
 		c.table.Invalidate((*cache.Group)(&t.Slot.User))
 		return
 	}
-	c.table.Put(cachedToken{Token: c.pack(t)}, l.stamp)
+	c.table.Put(cachedToken{Token: c.pack(t), until: until}, l.stamp)
 }
 
 // pack returns a copy of t that adds little work for the garbage collector. All
@@ -205,7 +217,7 @@ func (c *tokenCache) keep(l *load, t *Token) {
 func (c *tokenCache) pack(t *Token) Token {
 	packed := *t
 	parts := []*string{
-		&packed.ClientID, &packed.Device, &packed.DeviceName,
+		&packed.ClientID, &packed.Device, &packed.DeviceName, &packed.Key,
 		&packed.Principal.UserID, &packed.Principal.UserName, &packed.Principal.Stamp,
 	}
 	size := 0

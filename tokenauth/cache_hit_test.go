@@ -27,7 +27,7 @@ func newCached(t *testing.T) (s *Service, accessToken string) {
 	token := Token{Slot: SlotOf("alice", ""), ExpiresAt: time.Now().Add(time.Hour), Principal: Principal{Roles: []string{"Reader"}}}
 	accessToken, token.Digest = accesstoken.Mint("tat_", token.Slot.bytes())
 	_, l, _ := s.cache.enter(token.Slot, &token.Digest, true)
-	s.cache.keep(l, &token)
+	s.cache.keep(l, &token, 0)
 	return s, accessToken
 }
 

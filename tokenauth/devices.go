@@ -85,6 +85,9 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 		return unavailable("finding a token to revoke", err)
 	}
 	now := s.options.Now().Unix()
+	if t.isOwner() {
+		return ErrNotFound
+	}
 	if t.over(now) && s.refresh == nil && s.canList() {
 		// Another Service may have Options.Refresh.
 		if t, err = s.listed(ctx, userID, t); err != nil {

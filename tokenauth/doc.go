@@ -33,8 +33,9 @@
 // [Options] configures the lifetime of tokens, the cache, throttling, logging
 // and more. [Options.Places] lets guards find the token in a cookie or in another
 // header. [Options.Devices] lets a user be signed in on several devices at the
-// same time. [Options.Refresh] issues refresh tokens. [Service.RevokeUser] ends a
-// user's tokens, for example after a password change.
+// same time. [Options.Refresh] issues refresh tokens. [Options.Keys] lets
+// users make API keys for scripts. [Service.RevokeUser] ends a user's tokens, for
+// example after a password change.
 //
 // The packages below storage/ implement [Storage]. The package
 // tokenauth/password implements [Authenticator] for a table of users with
@@ -53,6 +54,9 @@
 // names no device uses the slot of the user and the client, as without the
 // option. [Service.Tokens] lists a user's sign-ins, [Service.RevokeDevice] ends
 // one of them, and [Service.RevokeUser] ends all, or all others.
+//
+// With [Options.Keys], a signed-in user may make API keys, each in a slot of its own.
+// The end of the user's sign-ins keeps the keys: see [Keys].
 //
 // With [Options.Refresh], the slot also holds the sign-in's refresh token. A
 // refresh replaces both tokens ([Service.Refresh]). Whatever ends the slot's token
@@ -113,6 +117,7 @@
 //
 //	event            reason             level  what to do about it
 //	issued           -                  info   look up the "account" of a refused sign-in here to find its user
+//	                 key                info   - (a user made an API key)
 //	sign_in_refused  -                  info   - (the password was right, but something else is missing, such
 //	                                           as a one-time code)
 //	                 credentials        warn   alert on a rate far above the usual: someone guesses passwords;
@@ -121,7 +126,7 @@
 //	                                           "account" are for the same user name
 //	                 client             warn   a client has an old secret, or someone guesses secrets
 //	                 malformed          debug  -
-//	validated        -                  -      -
+//	validated        -, key             -      -
 //	                 fallback           -      once these events stop, remove Options.Fallback
 //	refreshed        -                  info   -
 //	                 repeated           info   - (the answer was lost, or two tabs refreshed at once)
@@ -133,14 +138,14 @@
 //	refused          replaced           warn   alert if it continues: two processes share an account (user_id,
 //	                                           client_id) and keep replacing each other's token; with
 //	                                           Options.Refresh, a refresh by another tab causes one, too
-//	                 role, client       warn   a user or a client tried something that it may not do
+//	                 role, client, key  warn   a user, a client or an API key tried something that it may not do
 //	                 expired, invalid,
 //	                 no_credentials,
 //	                 malformed,
 //	                 cross_site         debug  alert on a rate of "invalid" far above the usual
 //	introspected     -, or a reason     debug  - (the reason says why the token is not active)
 //	revoked          -, user, client,
-//	                 all                info   - (without a reason: one token, which was stored)
+//	                 all, key           info   - (without a reason: one token, which was stored)
 //	                 devices            info   - (the user has more devices than DeviceOptions.Max)
 //	                 reused             info   see refresh_refused
 //	unavailable      -                  error  alert: the storage or a user look-up fails
@@ -153,6 +158,7 @@
 //   - event and reason, as in the table;
 //   - user_id, user_name, client_id, device and remote_addr (the device is an ID
 //     that the client chose);
+//   - key: the ID of the API key, which is its beginning;
 //   - token: the first 16 digits of its digest;
 //   - account: a keyed hash of the user name that was typed;
 //   - rejection: the Code of the [Rejection], if the password was right and there
@@ -202,7 +208,8 @@
 //   - another service uses the same storage;
 //   - Run was not called although a cache, a [RevocationQueue], or the recording
 //     of uses needs it ([Options.Devices], [Options.MaxLifetime],
-//     [Options.IdleTimeout]), or nothing was purged for [Options.PurgeInterval];
+//     [Options.IdleTimeout], [Options.Keys]), or nothing was purged for
+//     [Options.PurgeInterval];
 //   - a proxy that is not trusted sent a client's address; the record names the
 //     option to set;
 //   - a client ID contains a colon;
@@ -224,8 +231,9 @@
 // [Options.MaxLifetime] and [Options.IdleTimeout] when all replicas run a
 // version that has them: an older version does not know when a token was used.
 // Set [Options.Refresh] then, too: an older version accepts no refresh tokens, and
-// its sign-ins issue none. These options may be removed again. Tokens on devices then
-// stay valid until they expire or are revoked.
+// its sign-ins issue none. Set [Options.Keys] then, too: an older version lists the
+// record of a user who has keys as a sign-in. These options may be removed again. Tokens
+// on devices then stay valid until they expire or are revoked, and keys are refused.
 //
 // # Concurrency
 //

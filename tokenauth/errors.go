@@ -59,6 +59,10 @@ var (
 	// the field. [Service.RevokeUser] returns it for an empty UserID.
 	ErrInvalidPrincipal = errors.New("tokenauth: invalid principal")
 
+	// ErrTooManyKeys means that a user has [KeyOptions.Max] API keys, and cannot make
+	// another one. [Keys.Create] returns it.
+	ErrTooManyKeys = errors.New("tokenauth: the user has too many API keys")
+
 	// ErrNotFound means that there is no such entry. [Storage.Find] returns it
 	// for an empty slot, [ClientRegistry.FindClient] for an unknown client, and
 	// a user look-up for an unknown user.
@@ -88,6 +92,10 @@ var (
 	errCrossSite          = errors.New("tokenauth: the request comes from another site, and its token is in a cookie")
 	errMissingRole        = errors.New("tokenauth: the user does not have a required role")
 	errUnauthorizedClient = errors.New("tokenauth: the client is not authorized to make this request")
+	errKeyNotAdmitted     = errors.New("tokenauth: the request has an API key, but the route needs a sign-in")
+	errKeyInCookie        = errors.New("an API key is not accepted in a cookie")
+	errKeyMakesKey        = errors.New("tokenauth: an API key cannot make API keys")
+	errSignInEnded        = errors.New("tokenauth: the sign-in has ended")
 	errPanic              = errors.New("tokenauth: panic")
 	errForeignRow         = errors.New("the storage returned the token of another slot")
 	errEarlyCode          = errors.New("tokenauth: Credentials.Code was called before the password was right, or after Authenticate returned: verify the password first, and call Credentials.PasswordMatched")

@@ -24,6 +24,8 @@ type Event struct {
 	// Device is the ID of the token's device, or "" ([Options.Devices]). The
 	// client chose it.
 	Device string
+	// Key is the ID of the API key ([Key.ID]), or "" for a sign-in.
+	Key string
 	// Account is a keyed hash of the user name that was typed, ignoring case
 	// and accents. It is a hash because people sometimes type a password in
 	// place of the user name. The same name has the same hash within one
@@ -51,6 +53,7 @@ type Event struct {
 func (e *Event) setToken(t *Token) {
 	if t != nil {
 		e.UserID, e.UserName, e.ClientID, e.Device, e.Digest = t.Principal.UserID, t.Principal.UserName, t.ClientID, t.Device, t.Digest
+		e.Key = t.Key
 	}
 }
 
@@ -91,6 +94,8 @@ func reasonOf(err error, refused event.Kind) (event.Kind, event.Reason) {
 		return refused, event.ReasonCrossSite
 	case errors.Is(err, errMissingRole):
 		return refused, event.ReasonRole
+	case errors.Is(err, errKeyNotAdmitted), errors.Is(err, ErrTooManyKeys):
+		return refused, event.ReasonKey
 	case errors.Is(err, errMalformed):
 		return refused, event.ReasonMalformed
 	}

@@ -13,6 +13,7 @@ import (
 // stays the same string. The token comes from [FromContext] or
 // [Service.Validate]. Extend returns the stored token, with the new ExpiresAt
 // and without [Token.Presented]. It never revives a token that ended in the meantime.
+// It does not look at an API key, whose expiry a use does not change.
 //
 //   - It returns [ErrInvalidToken] if the token ended or expired, or if
 //     [Options.Fallback] authenticated the request.
@@ -27,6 +28,11 @@ func (s *Service) Extend(ctx context.Context, t Token) (Token, error) {
 	now := s.options.Now().Unix()
 	if t.Digest.IsZero() {
 		return Token{}, ErrInvalidToken
+	}
+	if t.Key != "" {
+		t = t.clone()
+		t.Presented = Secret{}
+		return t, nil
 	}
 	ctx, cancel := deadline.Detach(ctx)
 	defer cancel()

@@ -73,7 +73,7 @@ func (e *hostError) As(target any) bool {
 // [ErrUnavailable].
 var decisions = []error{
 	ErrRejected, ErrInvalidClient, ErrThrottled, ErrInvalidToken, ErrExpiredToken, ErrReplacedToken,
-	ErrUnavailable, ErrInvalidPrincipal,
-	errMalformed, errNoCredentials, errCrossSite, errMissingRole, errUnauthorizedClient, errPanic,
+	ErrUnavailable, ErrInvalidPrincipal, ErrTooManyKeys,
+	errMalformed, errNoCredentials, errCrossSite, errMissingRole, errUnauthorizedClient, errKeyNotAdmitted, errPanic,
 	errRefreshToken,
 }

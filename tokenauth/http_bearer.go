@@ -38,6 +38,9 @@ func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) 
 	}
 	if s.observed() {
 		e := Event{Kind: event.Validated, Duration: s.since(began)}
+		if token.Key != "" {
+			e.Reason = event.ReasonKey
+		}
 		e.setToken(token)
 		s.observe(r.Context(), &e)
 	}
@@ -57,11 +60,14 @@ func (s *Service) pass(r *http.Request, t *Token, e *evidence, accessToken strin
 	return r.WithContext(newAuthorized(a, secrets{r.Header, accessToken}))
 }
 
-// validateGuarded calls validate. If the storage or [Options.LiveCheck] panics,
-// it returns an error. Panics of the handler behind the guard are not
-// recovered.
+// validateGuarded calls validate, or validateKey for an API key. If the storage or
+// [Options.LiveCheck] panics, it returns an error. Panics of the handler behind the
+// guard are not recovered.
 func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *Token, err error) {
 	defer s.recovered(ctx, &err)
+	if s.keys.has(accessToken) {
+		return s.validateKey(ctx, accessToken)
+	}
 	return s.validate(ctx, accessToken)
 }
 
@@ -83,6 +89,9 @@ func (s *Service) decided(ctx context.Context) *authorized {
 // accessToken. It compares digests in constant time.
 func (s *Service) isOf(a *authorized, accessToken string) bool {
 	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
+	if !ok {
+		digest, ok = s.keys.digest(accessToken)
+	}
 	return ok && a.fallback == nil && equal(&a.token.Digest, (*Digest)(&digest))
 }
 
@@ -99,6 +108,8 @@ func (s *Service) presented(r *http.Request) (accessToken string, refusal *Error
 		return "", s.noCredentials()
 	case inCookie && changesState(r) && crossSite(r):
 		return "", fromAnotherSite()
+	case inCookie && s.keys.claims(accessToken):
+		return "", s.errorResponse(because(ErrInvalidToken, errKeyInCookie))
 	}
 	return accessToken, nil
 }

@@ -81,6 +81,8 @@ func (c *challenges) errorResponse(err error) *ErrorResponse {
 			RetryAfter:  retryAfterThrottled(err),
 			Err:         err,
 		}
+	case errors.Is(err, ErrTooManyKeys):
+		return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.InvalidRequest, Description: wire.TooManyKeys, Err: err}
 	case errors.Is(err, ErrExpiredToken):
 		return unauthorized(wire.TokenExpired, c.expired)
 	case errors.Is(err, ErrReplacedToken):

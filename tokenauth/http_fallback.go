@@ -15,7 +15,8 @@ import (
 
 // isForeign reports whether [Options.Fallback] may authenticate a request.
 // Fallback may do so if the request has no token in [Options.Places], or has one
-// that begins with neither [Options.Prefix] nor [RefreshOptions.Prefix].
+// that does not begin with [Options.Prefix], [RefreshOptions.Prefix] or
+// [KeyOptions.Prefix].
 //
 // A request whose token has such a prefix never goes to Fallback, even if the token
 // is not valid. But if such a token arrives in a place that is not listed, such
@@ -26,6 +27,9 @@ func (s *Service) isForeign(accessToken string, refusal *ErrorResponse) bool {
 	}
 	if r := s.options.Refresh; r != nil && strings.HasPrefix(accessToken, r.Prefix) {
 		return false // a refresh token must not reach another system
+	}
+	if s.keys.claims(accessToken) {
+		return false // nor an API key
 	}
 	return !strings.HasPrefix(accessToken, s.options.Prefix)
 }

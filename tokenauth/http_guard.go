@@ -24,14 +24,23 @@ type Requirement struct {
 	// sign-ins issue tokens without a client ID, and the guard refuses such
 	// tokens. It also refuses requests that [Options.Fallback] authenticated.
 	Clients []string
+	// Keys also lets requests with an API key through ([Options.Keys]), if the
+	// key has one of the Roles. False means that only sign-ins may pass: a request
+	// with a valid key gets 403. Each guard that a request passes needs Keys.
+	// A key belongs to no client, so a guard with Clients refuses it.
+	//
+	// Routes that change the password, make keys or end devices should take no
+	// keys. [Token.Key] tells a handler whether the caller used one.
+	Keys bool
 	// Guests also lets requests through that present no token. A request with a
 	// token that is expired or otherwise not valid gets 401, so that its client
 	// signs in again. Guests cannot be combined with another
-	// field except Stream.
+	// field except Keys and Stream.
 	Guests bool
 	// Optional also lets anonymous requests through: those without a token, and
 	// those whose token is expired or otherwise not valid. It cannot be
-	// combined with another field except Stream.
+	// combined with another field except Keys and Stream. A valid API key gets 403
+	// without Keys.
 	Optional bool
 	// Stream is for a request that stays open, such as a WebSocket or
 	// server-sent events. Its context ends when the token ends: [context.Cause]
@@ -51,6 +60,8 @@ type Requirement struct {
 	//   - An open stream is not a use of its token. A token that ends without
 	//     further requests ([Options.IdleTimeout], [Options.MaxLifetime]) ends its
 	//     streams.
+	//   - The context of an API key also ends when the key loses the Roles, because
+	//     its owner lost them.
 	//   - If [Options.Fallback] authenticated the request, or if it has no token,
 	//     the context ends with the request only.
 	//
@@ -65,7 +76,7 @@ type Requirement struct {
 }
 
 // check panics if a list is empty but not nil, if a list has an empty string,
-// or if Guests or Optional is combined with another field except Stream.
+// or if Guests or Optional is combined with a list or with each other.
 func (q *Requirement) check() {
 	if q.Guests && q.Optional {
 		panic("tokenauth: Requirement.Guests must not be combined with Optional")
@@ -103,7 +114,7 @@ func (q *Requirement) check() {
 //
 // Authorizer panics if a list of the [Requirement] is empty but not nil, if a
 // list has an empty string, or if Guests or Optional is combined with another
-// field except Stream.
+// field except Keys and Stream.
 func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, *ErrorResponse) {
 	authorize := s.authorizer(q)
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
@@ -118,8 +129,11 @@ func (s *Service) authorizer(q Requirement) func(*http.Request) (*http.Request, 
 	s.mustNotBeNil()
 	q.check()
 	q.Roles, q.Clients = slices.Clone(q.Roles), slices.Clone(q.Clients)
-	if q.Stream && s.feed != nil {
-		s.feed.want()
+	if q.Stream {
+		s.streams.wanted.Store(true)
+		if s.feed != nil {
+			s.feed.want()
+		}
 	}
 	return func(r *http.Request) (*http.Request, func(), *ErrorResponse) {
 		authorized, done, refusal := s.authorize(request.Complete(r), &q)
@@ -149,6 +163,12 @@ func (s *Service) authorize(r *http.Request, q *Requirement) (authorized *http.R
 		s.observeRefusal(r, refusal.Err, token)
 		return nil, done, refusal
 	}
+	if token.Key != "" && len(q.Roles) > 0 && s.streams.wanted.Load() {
+		for _, st := range openedFor(authorized.Context(), &token.Digest) {
+			s.streams.require(st, q.Roles)
+		}
+		authorized = requiring(authorized, token.Digest, q.Roles, nil)
+	}
 	if q.Stream && !token.Digest.IsZero() {
 		stream, done, err := s.streams.open(authorized, token)
 		if err != nil {
@@ -161,13 +181,15 @@ func (s *Service) authorize(r *http.Request, q *Requirement) (authorized *http.R
 	return authorized, done, nil
 }
 
-// missing returns a 403 response if the user has none of the required roles, or
-// if the token was not issued to one of the required clients. Otherwise it
-// returns nil.
+// missing returns a 403 response if the token is an API key that is not admitted, if
+// the user has none of the required roles, or if the token was not issued to one of
+// the required clients. Otherwise it returns nil.
 func (s *Service) missing(t *Token, q *Requirement) *ErrorResponse {
 	var description string
 	var cause error
 	switch {
+	case t.Key != "" && !q.Keys:
+		description, cause = wire.KeyNotAdmitted, errKeyNotAdmitted
 	case len(q.Roles) > 0 && !t.Principal.HasRole(q.Roles...):
 		description, cause = wire.RoleMissing, &roleError{q.Roles, slices.Clone(t.Principal.Roles)}
 	case len(q.Clients) > 0 && !slices.Contains(q.Clients, t.ClientID):

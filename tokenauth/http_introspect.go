@@ -24,7 +24,8 @@ import (
 //
 // A resource server introspects what a request presents as its access token, and may
 // look only at "active". So a refresh token is active only for a client that asks for
-// one, by token_type_hint=refresh_token.
+// one, by token_type_hint=refresh_token. The same holds for API keys, and
+// token_type_hint=api_key.
 func (s *Service) introspectionHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -83,6 +84,11 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 func (s *Service) introspected(ctx context.Context, request *tokenForm) (t *Token, refresh bool, err error) {
 	p, refresh := s.refresh.parse(request.accessToken)
 	switch {
+	case s.keys.has(request.accessToken) && request.hint != hintKey:
+		return nil, false, ErrInvalidToken // it is not an access token
+	case s.keys.has(request.accessToken):
+		t, err = s.validateKey(ctx, request.accessToken)
+		return t, false, err
 	case !refresh:
 		t, err = s.validate(ctx, request.accessToken)
 		return t, false, err
@@ -98,6 +104,10 @@ func (s *Service) introspected(ctx context.Context, request *tokenForm) (t *Toke
 	}
 	return f.token, true, nil
 }
+
+// hintKey is the token_type_hint (RFC 7662 §2.1) with which a resource server says that
+// it accepts API keys.
+const hintKey = "api_key"
 
 var inactive = []byte(`{"active":false}`)
 
@@ -126,9 +136,9 @@ func (s *Service) refreshIntrospection(t *Token) []byte {
 	return body.done()
 }
 
-// introspectionResponse returns the response for a valid access token. It has the RFC
-// 7662 §2.2 members that apply to the token, and the same roles and attributes
-// as the token response.
+// introspectionResponse returns the response for a valid access token or API key. It
+// has the RFC 7662 §2.2 members that apply to the token, and the same roles and
+// attributes as the token response.
 func (s *Service) introspectionResponse(t *Token) []byte {
 	var body jsonObject
 	body.boolean("active", true)
@@ -137,7 +147,9 @@ func (s *Service) introspectionResponse(t *Token) []byte {
 	}
 	body.text("username", t.Principal.UserName)
 	body.text("token_type", "bearer")
-	body.number("exp", t.ExpiresAt.Unix())
+	if !t.ExpiresAt.Equal(neverExpires) {
+		body.number("exp", t.ExpiresAt.Unix())
+	}
 	body.number("iat", t.IssuedAt.Unix())
 	body.text("sub", t.Principal.UserID)
 	body.text("role", strings.Join(t.Principal.Roles, ","))

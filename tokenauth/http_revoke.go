@@ -19,7 +19,8 @@ import (
 // Without a client registry ([Options.Clients]), anyone who has the token may
 // revoke it. With a registry, the client must authenticate, and may revoke only
 // tokens that were issued to it. For another client's token, the error is
-// unauthorized_client, and the token stays valid (RFC 7009 §2.1).
+// unauthorized_client, and the token stays valid (RFC 7009 §2.1). An API key
+// belongs to no client, so every client that has it may revoke it.
 func (s *Service) revocationHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -37,6 +38,12 @@ func (s *Service) revocationHandler() http.Handler {
 				return nil, s.observeUnread(r, event.Refused, err)
 			}
 			return emptyObject, err
+		}
+		if s.keys.has(request.accessToken) { // a key belongs to no client
+			if err := s.revokeKey(ctx, request.accessToken, e); err != nil {
+				return nil, err
+			}
+			return emptyObject, nil
 		}
 		slot, digest, ok := s.parse(request.accessToken)
 		if !ok {

@@ -194,6 +194,8 @@ func (s *Service) checkDestination(at *destination) (lifetime time.Duration, err
 		return 0, fmt.Errorf("%w: "+format, append([]any{ErrInvalidPrincipal}, args...)...)
 	}
 	switch {
+	case at.clientID == keyClient:
+		return bad("the client ID is reserved for API keys")
 	case len(at.clientID) > 256 || !storable(at.clientID):
 		return bad("the client ID must have at most 256 bytes of UTF-8 without NUL")
 	case s.options.Devices == nil && (at.device != "" || at.deviceName != ""):

@@ -72,6 +72,42 @@ func (l *lookups) find(ctx context.Context, slot Slot) (*Token, error) {
 	return &found.Token, nil
 }
 
+// findBoth returns the tokens in two different slots, together if possible. It checks
+// both as find does. The second result is not valid if the first one has an error.
+func (l *lookups) findBoth(ctx context.Context, first, second Slot) (one, two Found, err error) {
+	if l.batches != nil {
+		one, two, err = l.batches.FindBoth(ctx, first, second)
+	} else if one.Token, one.Err = l.findOne(ctx, first); one.Err == nil {
+		two.Token, two.Err = l.findOne(ctx, second)
+	}
+	for _, f := range []struct {
+		found *Found
+		slot  Slot
+	}{{&one, first}, {&two, second}} {
+		if err == nil && f.found.Err == nil && f.found.Token.Slot != f.slot {
+			f.found.Err = errForeignRow
+		}
+	}
+	return one, two, err
+}
+
+// findSignIn is find for a slot that an access token names. It returns [ErrNotFound] if
+// the slot holds an API key, or a record that keys need. A client that has a key can
+// make up an access token that names the key's slot: the key must not become a sign-in.
+func (l *lookups) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
+	t, err := l.find(ctx, slot)
+	if err == nil && t.ClientID == keyClient {
+		return nil, ErrNotFound
+	}
+	return t, err
+}
+
+// findToken is findSignIn as a [reader].
+func (l *lookups) findToken(ctx context.Context, slot Slot) (*Token, int64, error) {
+	t, err := l.findSignIn(ctx, slot)
+	return t, 0, err
+}
+
 func (l *lookups) findOne(ctx context.Context, slot Slot) (Token, error) {
 	call, cancel, err := l.timeout.Call(ctx)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 // A page where users see their sign-ins shows [Token.DeviceName], ClientID,
 // IssuedAt and LastSeen. The token of the page's own request ([FromContext]) has
 // the same Slot as the current sign-in. [Service.RevokeDevice] ends one sign-in,
-// and [Service.RevokeUser] all, or all others.
+// and [Service.RevokeUser] all, or all others. API keys are not listed: see
+// [Keys.List].
 //
 //   - It returns [ErrUnavailable] if the storage is not a [Lister], failed, or
 //     did not answer in time.
@@ -32,7 +33,7 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	now := s.options.Now().Unix()
 	live := make([]Token, 0, len(tokens))
 	for i := range tokens {
-		if tokens[i].over(now) {
+		if tokens[i].over(now) || tokens[i].isOwner() {
 			continue
 		}
 		t := tokens[i].clone()
@@ -56,8 +57,14 @@ func (s *Service) canList() bool {
 	return ok
 }
 
-// list returns the stored tokens of a user, expired or not.
+// list returns the stored tokens of a user, expired or not. One of them may be the
+// record of a user who has API keys ([Token.isOwner]).
 func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
+	return s.listOf(ctx, UserKeyOf(userID))
+}
+
+// listOf returns the tokens in all slots of a user key.
+func (s *Service) listOf(ctx context.Context, user UserKey) ([]Token, error) {
 	const doing = "listing a user's tokens"
 	l, ok := s.storage.(Lister)
 	if !ok {
@@ -69,7 +76,6 @@ func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
 	}
 	defer cancel()
 	defer calling("the storage")
-	user := UserKeyOf(userID)
 	tokens, err := l.List(call, user)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return nil, unavailable(doing, err)

@@ -79,6 +79,10 @@ type Options struct {
 	// grant refresh_token. It cannot be combined with MaxLifetime.
 	Refresh *RefreshOptions
 
+	// Keys lets users make API keys, which are tokens for scripts. Nil means that
+	// there are none. [NewKeys] returns what makes, lists and ends them.
+	Keys *KeyOptions
+
 	// Every access token begins with Prefix, so that secret scanners can find
 	// leaked tokens. It has 1 to 16 letters, digits, '-' and '_'. Empty means
 	// "tat_". If you change Prefix, the Service rejects all tokens that it
@@ -170,7 +174,8 @@ type Options struct {
 	// revoked, replaced or expired.
 	//
 	// It gets a copy of the [Token]. For a request that Fallback authenticated,
-	// the Token has only a Principal.
+	// the Token has only a Principal. For an API key, the Principal has the owner's
+	// Stamp.
 	//
 	//   - It returns nil to accept the token.
 	//   - It returns [ErrRejected], possibly wrapped, to reject the token.
@@ -184,9 +189,9 @@ type Options struct {
 	LiveCheck func(context.Context, Token) error
 
 	// Fallback authenticates requests on protected routes that have no token in
-	// one of Places, or whose token does not begin with Prefix or
-	// [RefreshOptions.Prefix]. Use it for as long as the host still accepts older
-	// tokens or sessions. Nil means no fallback.
+	// one of Places, or whose token does not begin with Prefix,
+	// [RefreshOptions.Prefix] or [KeyOptions.Prefix]. Use it for as long as the host
+	// still accepts older tokens or sessions. Nil means no fallback.
 	//
 	//   - It returns the principal to accept the request.
 	//   - It returns [ErrRejected], possibly wrapped, for a request that it
@@ -357,6 +362,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Refresh, err = c.Refresh.withDefaults(c.Lifetime, c.Prefix); err != nil {
 		return c, err
 	}
+	if c.Keys, err = c.Keys.withDefaults(c.Prefix, c.Refresh, c.Fallback != nil); err != nil {
+		return c, err
+	}
 	if c.Refresh != nil && c.MaxLifetime != 0 {
 		return c, errors.New("tokenauth: Options.Refresh and Options.MaxLifetime are both set, but are two ways to stay signed in: choose one")
 	}
@@ -433,11 +441,12 @@ func (o Options) clone() Options {
 		refresh := *o.Refresh
 		o.Refresh = &refresh
 	}
+	if o.Keys != nil {
+		keys := *o.Keys
+		keys.Imported = slices.Clone(keys.Imported)
+		o.Keys = &keys
+	}
 	return o
-}
-
-func notBase64URL(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
 }
 
 func notQuotable(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }

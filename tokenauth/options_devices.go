@@ -67,14 +67,6 @@ func (o *DeviceOptions) withDefaults() (*DeviceOptions, error) {
 	return &c, nil
 }
 
-// check returns an error if the storage cannot list a user's devices.
-func (o *DeviceOptions) check(s Storage) error {
-	if _, ok := s.(Lister); o != nil && !ok {
-		return fmt.Errorf("tokenauth: Options.Devices needs a storage that is a Lister, and %T is not one; the stores of gormstore, redisstore and memory are", s)
-	}
-	return nil
-}
-
 // parameters returns the names of the parameters of a token request that name
 // the device.
 func (o *DeviceOptions) parameters() []string {

@@ -32,6 +32,10 @@ func notInParameterName(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
 }
 
+func notBase64URL(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+}
+
 // inLowerCase returns the names as they are in a form that was read.
 func inLowerCase(names []string) []string {
 	lower := make([]string, len(names))

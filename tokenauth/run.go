@@ -28,9 +28,9 @@ const (
 //     Service's clock differs from the storage's by more than 5 minutes, Run
 //     logs an error and does not purge.
 //   - It records when tokens were used, and ends idle tokens
-//     ([Options.IdleTimeout], [Options.MaxLifetime], [Options.Devices]). Without
-//     Run, a token in use may end as idle or expired. Run ends no idle tokens
-//     while it does not purge.
+//     ([Options.IdleTimeout], [Options.MaxLifetime], [Options.Devices],
+//     [Options.Keys]). Without Run, a token in use may end as idle or expired. Run
+//     ends no idle tokens while it does not purge.
 //   - It follows the storage's feed, which the cache needs ([Options.Cache]).
 //     Without Run the cache is never used.
 //   - It ends open streams whose token ended ([Requirement.Stream]). Without Run
@@ -58,6 +58,9 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.streams.run(ctx, s.lookStreamed) })
 	if s.uses != nil {
 		wg.Go(func() { s.uses.run(ctx) })
+	}
+	if s.keys != nil && s.keys.uses != s.uses {
+		wg.Go(func() { s.keys.uses.run(ctx) })
 	}
 	wg.Go(func() { s.newRevoker().run(ctx) })
 	wg.Go(func() { s.lookForOthers(ctx) })

@@ -30,7 +30,10 @@ func (s *Service) undone(age time.Duration) (undone []string) {
 		undone = append(undone, "the cache is not used: each validation asks the storage")
 	}
 	if s.uses != nil {
-		undone = append(undone, "it is not recorded when tokens are used: tokens in use may end as idle or expired")
+		undone = append(undone, "it is not recorded when tokens are used: "+s.options.unrecordedUses())
+	}
+	if s.keys != nil && s.uses == nil {
+		undone = append(undone, "it is not recorded when API keys are used")
 	}
 	if len(s.revocationQueues()) > 0 {
 		undone = append(undone, "a change of a user or a client does not end tokens that are kept in another storage; if a client was changed in a transaction of your own, all its tokens may stay valid")

@@ -73,7 +73,7 @@ func (e *Event) logLevel() slog.Level {
 		return slog.LevelWarn
 	case event.Refused:
 		switch e.Reason {
-		case event.ReasonReplaced, event.ReasonRole, event.ReasonClient:
+		case event.ReasonReplaced, event.ReasonRole, event.ReasonClient, event.ReasonKey:
 			return slog.LevelWarn
 		}
 		return slog.LevelDebug
@@ -205,7 +205,7 @@ func (l *securityLog) admit(sort eventSort, from eventSource) (suppressed int, o
 // attrs returns the attributes of the event's log record, without those that
 // are unknown.
 func (e *Event) attrs(suppressed int) []slog.Attr {
-	attrs := make([]slog.Attr, 0, 12)
+	attrs := make([]slog.Attr, 0, 13)
 	attrs = append(attrs, slog.String("event", e.Kind.String()))
 	for _, field := range []struct{ key, value string }{
 		{"reason", string(e.Reason)},
@@ -213,6 +213,7 @@ func (e *Event) attrs(suppressed int) []slog.Attr {
 		{"user_name", e.UserName},
 		{"client_id", e.ClientID},
 		{"device", e.Device},
+		{"key", e.Key},
 		{"account", e.Account},
 	} {
 		if field.value != "" {

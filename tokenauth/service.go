@@ -29,6 +29,7 @@ type Service struct {
 	timeout       deadline.Timeout
 	lookups       *lookups
 	refresh       *refresher   // nil without Options.Refresh
+	keys          *keyring     // nil without Options.Keys
 	clock         *clock.Clock // nil if the host set Options.Now
 	feed          *changeFeed  // nil if the storage is not a Watcher
 	cache         *tokenCache  // nil without Options.Cache
@@ -96,18 +97,14 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if err := service.followFeed(); err != nil {
 		return nil, err
 	}
-	if err := options.Devices.check(s); err != nil {
-		return nil, err
-	}
-	if err := checkRefresh(options.Refresh, s, a); err != nil {
+	if err := checkAbilities(&options, s, a); err != nil {
 		return nil, err
 	}
 	if options.Refresh != nil {
 		service.refresh = newRefresher(s.(Refresher), &service.options, &service.timeout, service.securityLog)
 	}
-	if service.uses, err = newUseLog(s, &service.options, &service.timeout, service.allChanged); err != nil {
-		return nil, err
-	}
+	service.uses = newUseLog(s, &service.options, &service.timeout, service.allChanged)
+	service.keys = newKeyring(s, &service.options, service.uses, &service.timeout, service.allChanged)
 	service.warnHidden()
 	return service, nil
 }
@@ -130,7 +127,7 @@ func (s *Service) followFeed() error {
 		return fmt.Errorf("tokenauth: Options.Cache needs a storage that implements Watcher, but %T does not: use gormstore.WithFeed on PostgreSQL, or redisstore.WithFeed", s.storage)
 	}
 	if s.options.Cache != nil {
-		s.cache = newTokenCache(c.MaxEntries, s.feed)
+		s.cache = newTokenCache(c.MaxEntries, s.feed, s.timeAt)
 	}
 	s.streams = newStreams(&s.options, s.feed, s.lookups.batches != nil)
 	return nil
@@ -166,6 +163,9 @@ func (s *Service) warnHidden() {
 	}
 	if s.options.Devices != nil {
 		all = append(all, hidden{s.storage, storage, reflect.TypeFor[UseRecorder]()})
+	}
+	if s.options.Keys != nil {
+		all = append(all, hidden{s.storage, storage, reflect.TypeFor[Renamer]()})
 	}
 	if _, purges := s.storage.(Purger); purges || s.options.IdleTimeout != 0 {
 		all = append(all, hidden{s.storage, storage, reflect.TypeFor[storageClock]()})
@@ -247,6 +247,17 @@ func (s *Service) CacheStats() (stats CacheStats) {
 	return s.cache.stats()
 }
 
+// timeAt converts reading, which must come from [time.Now], to the Service's
+// time in Unix seconds. If the host set [Options.Now], timeAt ignores reading
+// and calls Options.Now instead. Callers pass a reading that they already have,
+// because reading the clock takes a tenth of the time of a cached validation.
+func (s *Service) timeAt(reading time.Time) int64 {
+	if s.clock != nil {
+		return s.clock.At(reading) / int64(time.Second)
+	}
+	return s.options.Now().Unix()
+}
+
 // changed invalidates a user's tokens in the cache, and has those of open streams
 // checked. Each method that changes tokens calls changed before it returns, so
 // that its caller sees the change. It calls changed even after an error, because
@@ -275,19 +286,33 @@ func (s *Service) findSignIn(ctx context.Context, slot Slot) (*Token, error) {
 	return s.refresh.lookups.find(ctx, slot)
 }
 
-// checkRefresh returns an error if the storage or the authenticator cannot refresh.
-func checkRefresh(o *RefreshOptions, s Storage, a Authenticator) error {
-	if o == nil {
-		return nil
-	}
-	if _, ok := s.(Refresher); !ok {
-		return fmt.Errorf("tokenauth: Options.Refresh needs a storage that is a Refresher, and %T is not one; the stores of gormstore, redisstore and memory are", s)
-	}
-	if a == nil {
-		return nil // the Service only issues and validates
-	}
-	if _, ok := a.(Reloader); !ok {
-		return fmt.Errorf("tokenauth: Options.Refresh needs an Authenticator that is a Reloader, and %T is not one; those of packages password and gormstore are", a)
+// checkAbilities returns an error that names the first option for which the storage or
+// the authenticator lacks an ability.
+func checkAbilities(o *Options, s Storage, a Authenticator) error {
+	_, lists := s.(Lister)
+	_, records := s.(UseRecorder)
+	_, refreshes := s.(Refresher)
+	_, reloads := a.(Reloader)
+	const stores, authenticators = "the stores of gormstore, redisstore and memory", "those of packages password and gormstore"
+	for _, need := range []struct {
+		set, ok bool
+		says    string
+		of      any
+		have    string
+	}{
+		{o.Devices != nil, lists, "Options.Devices needs a storage that is a Lister", s, stores},
+		{o.Refresh != nil, refreshes, "Options.Refresh needs a storage that is a Refresher", s, stores},
+		// Without an authenticator, the Service only issues and validates.
+		{o.Refresh != nil && a != nil, reloads, "Options.Refresh needs an Authenticator that is a Reloader", a, authenticators},
+		{o.Keys != nil, lists, "Options.Keys needs a storage that is a Lister", s, stores},
+		{o.Keys != nil, records, "Options.Keys needs a storage that is a UseRecorder", s, stores},
+		{o.Keys != nil, reloads, "Options.Keys needs an Authenticator that is a Reloader", a, authenticators},
+		{o.IdleTimeout != 0, records, "Options.IdleTimeout needs a storage that is a UseRecorder", s, stores},
+		{o.MaxLifetime != 0, records, "Options.MaxLifetime needs a storage that is a UseRecorder", s, stores},
+	} {
+		if need.set && !need.ok {
+			return fmt.Errorf("tokenauth: %s, and %T is not one; %s are", need.says, need.of, need.have)
+		}
 	}
 	return nil
 }

@@ -147,6 +147,14 @@ func TestNewWarnsOfHiddenMethods(t *testing.T) {
 			tokenauth.Purger
 			tokenauth.BulkRevoker
 		}{store, store, store, store}, users, nil, "methods=RecordUses,RevokeUnused"},
+		{"nothing wrapped, with keys", store, newOwners(), nil, ""},
+		{"wrapper of interfaces, with keys", struct {
+			tokenauth.Storage
+			tokenauth.Lister
+			tokenauth.Purger
+			tokenauth.BulkRevoker
+			tokenauth.UseRecorder
+		}{store, store, store, store, store}, newOwners(), nil, "methods=Rename"},
 		{"nothing wrapped, with refresh", store, new(reloading), nil, ""},
 		{"struct that embeds the concrete storage, with refresh", &struct{ *memory.Store }{store}, new(reloading), nil, ""},
 		{"wrapper that overrides Find only, without options", &refindsItself{store}, users, nil, ""},
@@ -166,6 +174,9 @@ func TestNewWarnsOfHiddenMethods(t *testing.T) {
 		o := &tokenauth.Options{Clients: test.clients, Logger: logger}
 		if strings.Contains(test.name, "with refresh") {
 			o.Refresh = new(tokenauth.RefreshOptions)
+		}
+		if strings.Contains(test.name, "with keys") {
+			o.Keys = new(tokenauth.KeyOptions)
 		}
 		if strings.Contains(test.name, "with devices") {
 			o.Devices = new(tokenauth.DeviceOptions)

@@ -24,9 +24,10 @@ import (
 //
 // The package storage/storagetest checks these rules. A Storage may also
 // implement the optional abilities [BatchFinder], [Lister], [Purger],
-// [Watcher], [BulkRevoker], [UseRecorder], [Refresher] and [throttle.Storage]. The Service
-// finds them by type assertion, so a type that wraps a Storage must pass them
-// on. [New] logs a warning if a wrapper hides one of them.
+// [Watcher], [BulkRevoker], [UseRecorder], [Refresher], [Renamer] and
+// [throttle.Storage]. The Service finds them by type assertion, so a type that
+// wraps a Storage must pass them on. [New] logs a warning if a wrapper hides one
+// of them.
 type Storage interface {
 	// Replace makes t the only token of its slot, in one atomic step. It sets
 	// the Replaced field of the stored token to the digest of the token that
@@ -203,8 +204,9 @@ type UseRecorder interface {
 	// RevokeUnused empties every slot whose token was issued before the given
 	// time, unless a use of that token was recorded for this time or later. It
 	// returns how many tokens it ended. It keeps the slots of the user key that
-	// consists of 0xFF bytes, because no user has this key. It works in small
-	// batches and may take a long time.
+	// consists of 0xFF bytes, because no user has this key, and tokens with the
+	// ClientID "\x01key", which are API keys and the records of their owners. It
+	// works in small batches and may take a long time.
 	RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error)
 }
 
@@ -234,4 +236,13 @@ type Refresher interface {
 	//
 	// A [Watcher] reports the user to [Invalidator.Invalidate] if the Digest changed.
 	Refresh(ctx context.Context, was, t Token) (stored bool, err error)
+}
+
+// A Renamer is a [Storage] that can change the name of a token, for [Keys.Rename].
+type Renamer interface {
+	// Rename sets [Token.DeviceName] of the token in the slot if that is the token
+	// with the digest, in one atomic step with the comparison. It changes nothing
+	// else. If the slot is empty or holds another token, it changes nothing and
+	// returns no error. [Watcher.Watch] need not report it.
+	Rename(ctx context.Context, s Slot, d Digest, name string) error
 }

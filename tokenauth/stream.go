@@ -25,12 +25,14 @@ type streams struct {
 	now      func() time.Time
 	logger   *slog.Logger
 
+	wanted  atomic.Bool   // whether a guard opens streams
 	wake    chan struct{} // its capacity is one
 	failing outage        // of checks
 
 	mu    sync.Mutex
 	runs  int                         // calls of run in progress
 	users map[UserKey][]*streamsToken // the tokens that have streams
+	owned map[UserKey][]*streamsToken // those of them that are API keys, by their owners
 	due   dueTokens                   // those of them that are not being checked
 	alive bool                        // whether the feed was alive at the last look
 }
@@ -41,6 +43,7 @@ type streamsToken struct {
 	first   *stream
 	due     time.Time // when to check it
 	index   int       // in streams.due, or -1 while it is being checked
+	owner   UserKey   // of an API key; otherwise zero
 	again   time.Time // when to check it after the check in progress; zero if nothing changed
 	expired time.Time // when sweep found the token expired, if it may live on
 	ended   bool
@@ -51,6 +54,7 @@ type streamsToken struct {
 type stream struct {
 	end            context.CancelCauseFunc
 	of             *streamsToken
+	roles          [][]string // of an API key, which needs a role of each list
 	previous, next *stream
 }
 
@@ -122,12 +126,31 @@ var (
 func (o *streams) open(r *http.Request, t *Token) (*http.Request, func(), error) {
 	ctx, end := context.WithCancelCause(r.Context())
 	st := &stream{end: end}
+	if t.Key != "" {
+		st.roles = requiredOf(r.Context(), &t.Digest)
+	}
 	if !o.add(st, t) {
 		end(nil)
 		return nil, nil, errRunIsMissing
 	}
 	context.AfterFunc(ctx, func() { o.remove(st) })
-	return r.WithContext(ctx), func() { end(nil) }, nil
+	if r = r.WithContext(ctx); t.Key != "" {
+		r = requiring(r, t.Digest, nil, st)
+	}
+	return r, func() { end(nil) }, nil
+}
+
+// require notes that a guard behind the one that opened the stream of an API key needs one
+// of the roles, too. The key may have lost them since it was validated, so it is checked
+// at once.
+func (o *streams) require(st *stream, roles []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	st.roles = append(st.roles, roles)
+	if !st.of.ended {
+		o.bring(st.of, time.Now())
+		o.wakeUp()
+	}
 }
 
 func (o *streams) add(st *stream, t *Token) bool {
@@ -159,6 +182,13 @@ func (o *streams) tokenOf(t *Token) *streamsToken {
 		o.users = make(map[UserKey][]*streamsToken)
 	}
 	o.users[t.Slot.User] = append(tokens, of)
+	if t.Key != "" {
+		of.owner = UserKeyOf(t.Principal.UserID)
+		if o.owned == nil {
+			o.owned = make(map[UserKey][]*streamsToken)
+		}
+		o.owned[of.owner] = append(o.owned[of.owner], of)
+	}
 	return of
 }
 
@@ -191,14 +221,20 @@ func (o *streams) forget(of *streamsToken) {
 	if of.index >= 0 {
 		heap.Remove(&o.due, of.index)
 	}
-	user := of.token.Slot.User
-	tokens := o.users[user]
-	if len(tokens) > 1 {
-		o.users[user] = slices.DeleteFunc(tokens, func(t *streamsToken) bool { return t == of })
-		return
+	forgetIn(o.users, of.token.Slot.User, of)
+	if o.owned != nil {
+		forgetIn(o.owned, of.owner, of)
 	}
-	if delete(o.users, user); len(o.users) == 0 {
-		o.users, o.due = nil, nil // a map and a slice keep the memory of the entries that they had
+	if len(o.users) == 0 {
+		o.users, o.owned, o.due = nil, nil, nil // a map and a slice keep the memory of the entries that they had
+	}
+}
+
+func forgetIn(users map[UserKey][]*streamsToken, u UserKey, of *streamsToken) {
+	if tokens := users[u]; len(tokens) > 1 {
+		users[u] = slices.DeleteFunc(tokens, func(t *streamsToken) bool { return t == of })
+	} else {
+		delete(users, u)
 	}
 }
 
@@ -242,9 +278,12 @@ func (o *streams) bring(of *streamsToken, at time.Time) {
 func (o *streams) changed(u UserKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if tokens := o.users[u]; len(tokens) > 0 {
+	if tokens, owned := o.users[u], o.owned[u]; len(tokens)+len(owned) > 0 {
 		first := time.Now().Add(-streamRest)
 		for _, of := range tokens {
+			o.bring(of, first)
+		}
+		for _, of := range owned {
 			o.bring(of, first)
 		}
 		o.wakeUp()

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -147,6 +148,9 @@ func (o *streams) check(ctx context.Context, of *streamsToken, look func(context
 		o.end(of, err)
 		return
 	}
+	if err == nil && t.Key != "" {
+		o.endUnmet(of, t)
+	}
 	o.failing.report(ctx, o.logger, &of.failing, err)
 	alive := o.feed != nil && o.feed.alive()
 	o.mu.Lock()
@@ -175,4 +179,21 @@ func (o *streams) check(ctx context.Context, of *streamsToken, look func(context
 	of.again = time.Time{}
 	heap.Push(&o.due, of)
 	o.wakeUp()
+}
+
+// endUnmet ends those streams of an API key whose roles the key no longer has.
+func (o *streams) endUnmet(of *streamsToken, now *Token) {
+	unmet := make(map[*stream][]string)
+	o.mu.Lock()
+	for st := of.first; st != nil; st = st.next {
+		for _, roles := range st.roles {
+			if !now.Principal.HasRole(roles...) {
+				unmet[st] = roles
+			}
+		}
+	}
+	o.mu.Unlock()
+	for st, roles := range unmet {
+		st.end(because(ErrInvalidToken, &roleError{roles, slices.Clone(now.Principal.Roles)}))
+	}
 }

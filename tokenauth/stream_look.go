@@ -14,6 +14,12 @@ func (s *Service) lookStreamed(ctx context.Context, t *Token) (now *Token, err e
 		return nil, ErrExpiredToken
 	}
 	err = recoverPanic("checking an open stream", func() (err error) {
+		if t.Key != "" {
+			if now, _, err = s.readKey(ctx, refOf(t)); err == nil {
+				now, err = s.liveKey(ctx, now)
+			}
+			return err
+		}
 		if now, err = s.readStreamed(ctx, t.Slot); err != nil {
 			return err
 		}

@@ -10,13 +10,15 @@ import (
 )
 
 // A UserKey is the key of a user in the storage: the first 16 bytes of
-// SHA-256(domain ‖ user ID). The domain is a constant.
+// SHA-256(domain ‖ user ID). The domain is a constant. A user's API keys
+// ([Options.Keys]) have another UserKey, with the same first 8 bytes.
 type UserKey [16]byte
 
 // A ClientKey is the key of a client in the storage, or of one of the client's
 // devices: the first 16 bytes of SHA-256(domain ‖ client ID), or of
 // SHA-256(domain ‖ length of the client ID ‖ client ID ‖ device). The two
-// domains are different constants.
+// domains are different constants. For an API key, it has the public part of the
+// key, followed by zeros.
 type ClientKey [16]byte
 
 // A Slot is the place that holds the token of one user at one client, or on one
@@ -34,6 +36,11 @@ const (
 	clientDomain = "tokenauth/v1/client\x00"
 	deviceDomain = "tokenauth/v1/device\x00"
 	nameDomain   = "tokenauth/v1/service\x00"
+	keysDomain   = "tokenauth/v1/keys\x00"
+	ownerDomain  = "tokenauth/v1/owner\x00"
+	// Of imported API keys: their slots, and those of the pointers to them.
+	importedDomain = "tokenauth/v1/imported\x00"
+	pointerDomain  = "tokenauth/v1/pointer\x00"
 )
 
 // reservedUser is the key under which the services that share a storage keep
@@ -127,6 +134,11 @@ type Token struct {
 	// Refresh describes the refresh token that was issued together with the access
 	// token. It is nil if there is none ([Options.Refresh]).
 	Refresh *Refresh
+	// Key is the ID of the API key that the caller used ([Key.ID]), or "" for a
+	// sign-in. A storage does not keep it. For a key, Principal
+	// has the roles that the key has now, DeviceName is its name, and ClientID is "".
+	// The ExpiresAt of a key that does not expire is in the year 9999.
+	Key string
 	// LastSeen is when the token was last used or issued, accurate to an hour.
 	// Only [Service.Tokens] sets it, and only if the Service records uses
 	// ([UseRecorder]).

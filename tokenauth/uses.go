@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -61,22 +60,18 @@ type sighting struct {
 	until   int64 // when it expires with this use, or 0 if that is not later
 }
 
-// newUseLog returns a useLog for the storage, or nil if no option needs one. It
-// is the only place that checks whether the storage is a [UseRecorder].
-func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, changed func()) (*useLog, error) {
+// newUseLog returns a useLog for the storage, or nil if no option needs one for
+// sign-ins, or if the storage is not a [UseRecorder].
+func newUseLog(s Storage, o *Options, timeout *deadline.Timeout, changed func()) *useLog {
 	recorder, ok := s.(UseRecorder)
-	for _, need := range []struct {
-		option string
-		set    bool
-	}{{"IdleTimeout", o.IdleTimeout != 0}, {"MaxLifetime", o.MaxLifetime != 0}} {
-		if need.set && !ok {
-			return nil, fmt.Errorf("tokenauth: Options.%s needs a storage that is a UseRecorder, and %T is not one; the stores of gormstore, redisstore and memory are", need.option, s)
-		}
-	}
 	if !ok || o.IdleTimeout == 0 && o.MaxLifetime == 0 && o.Devices == nil {
-		return nil, nil
+		return nil
 	}
-	return &useLog{options: o, timeout: timeout, changed: changed, recorder: recorder, hurry: make(chan struct{}, 1)}, nil
+	return makeUseLog(recorder, o, timeout, changed)
+}
+
+func makeUseLog(r UseRecorder, o *Options, timeout *deadline.Timeout, changed func()) *useLog {
+	return &useLog{options: o, timeout: timeout, changed: changed, recorder: r, hurry: make(chan struct{}, 1)}
 }
 
 // useHourOf returns the number of the hour, for this token, to which a time in
@@ -128,7 +123,7 @@ func (u *useLog) note(t *Token, mark *atomic.Int64, now int64) {
 			seen.until = until
 		}
 	}
-	if seen.until == 0 && useHourStart(&t.Digest, hour) <= t.IssuedAt.Unix() {
+	if seen.until == 0 && useHourStart(&t.Digest, hour) <= t.IssuedAt.Unix() && t.Key == "" {
 		return // the sign-in itself counts as a use
 	}
 	sh.unsent[t.Slot] = seen
@@ -177,12 +172,20 @@ func (u *useLog) flush(ctx context.Context) error {
 	case errors.Is(ctx.Err(), context.Canceled): // run tries once more
 	case failed != nil && !u.failing:
 		u.failing = true
-		u.options.Logger.ErrorContext(ctx, "tokenauth: it could not be recorded when tokens were used; until it can, tokens in use may end as idle or expired", "error", unavailable("recording when tokens were used", failed))
+		u.options.Logger.ErrorContext(ctx, "tokenauth: it could not be recorded when tokens were used; until it can, "+u.options.unrecordedUses(), "error", unavailable("recording when tokens were used", failed))
 	case failed == nil && u.failing:
 		u.failing = false
 		u.options.Logger.InfoContext(ctx, "tokenauth: it is recorded again when tokens are used")
 	}
 	return failed
+}
+
+// unrecordedUses says what happens while uses are not recorded.
+func (o *Options) unrecordedUses() string {
+	if o.IdleTimeout != 0 || o.MaxLifetime != 0 {
+		return "tokens in use may end as idle or expired"
+	}
+	return "lists of devices and API keys show too early a last use"
 }
 
 // A slotSighting is a sighting of the token in a slot.

@@ -11,7 +11,7 @@ import (
 )
 
 // Validate returns the stored [Token] for an access token. The caller may keep
-// and modify it.
+// and modify it. It accepts no API keys, for which there is [Keys.Validate].
 //
 //   - It returns [ErrInvalidToken] if the access token is not valid. If the
 //     token has expired but is still stored, the error is also
@@ -102,13 +102,13 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 	if !s.cache.alive() {
 		s.warnRunNotCalled(ctx)
 	}
-	t, err = s.cache.find(ctx, slot, &d, s.lookups.find)
+	t, err = s.cache.find(ctx, slot, &d, s.lookups.findToken)
 	return t, s.loadError(ctx, err)
 }
 
 // read returns the token in the slot from the storage, and not from the cache.
 func (s *Service) read(ctx context.Context, slot Slot) (*Token, error) {
-	t, err := s.lookups.find(ctx, slot)
+	t, err := s.lookups.findSignIn(ctx, slot)
 	return t, s.loadError(ctx, err)
 }
 
@@ -140,17 +140,6 @@ func (s *Service) accept(ctx context.Context, t *Token, mark *atomic.Int64, read
 		s.uses.note(t, mark, now)
 	}
 	return err
-}
-
-// timeAt converts reading, which must come from [time.Now], to the Service's
-// time in Unix seconds. If the host set [Options.Now], timeAt ignores reading
-// and calls Options.Now instead. Callers pass a reading that they already have,
-// because reading the clock takes a tenth of the time of a cached validation.
-func (s *Service) timeAt(reading time.Time) int64 {
-	if s.clock != nil {
-		return s.clock.At(reading) / int64(time.Second)
-	}
-	return s.options.Now().Unix()
 }
 
 func (s *Service) liveCheck(ctx context.Context, t *Token) error {

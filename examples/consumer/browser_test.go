@@ -319,6 +319,79 @@ func TestPageOnTwoDevices(t *testing.T) {
 	})
 }
 
+// A user makes a key, copies it, renames it and ends it, with the keyboard only.
+func TestPageHasTheKeys(t *testing.T) {
+	onEach(t, databases, func(t *testing.T, storeURL string) {
+		s := startSite(t, config{store: storeURL})
+		b := visit(t, s, laptop)
+		b.signIn("username", trialPassword, "Laptop")
+		b.awaitSignedIn("username")
+		const name = `<b onclick="x">Nightly</b>`
+		b.tabTo("#key-name")
+		b.press(name)
+		b.tabTo("#make-key button")
+		b.press(kb.Enter)
+		b.awaitFocus("secret")
+		script := &client{t: t, url: s.url, token: eval[string](b, `document.querySelector("#secret").value`)}
+		if body := script.want(200, "GET", "/api/reports", nil); !strings.Contains(body, `"roles":["Administrator"]`) {
+			t.Errorf("the reports with the key on the page: %s", body)
+		}
+		lines := func() []string {
+			return eval[[]string](b, `[...document.querySelectorAll("#keys li")].map((e) => e.querySelector("input").value + " " + e.querySelector("code").innerText)`)
+		}
+		start := strings.TrimSuffix(strings.TrimPrefix(strings.Join(lines(), ";"), name+" "), "…")
+		if !strings.HasPrefix(script.token, start) || len(start) < len("consumer_")+8 || len(start) > len(script.token)/2 {
+			t.Errorf("the list has %q, want the name and the beginning of the key", lines())
+		}
+
+		month := eval[string](b, `document.querySelector("#keys .until").innerText`)
+		if year := fmt.Sprint(time.Now().AddDate(0, 0, 30).Year()); time.Now().Year() != time.Now().AddDate(0, 0, 30).Year() && !strings.Contains(month, year) {
+			t.Errorf("the list says %q, want the year %s", month, year)
+		}
+		b.tabTo("#keys input")
+		b.enter("Weekly")
+		b.tabTo("#keys button")
+		b.awaitStatus("The key is now named Weekly.")
+		if got := eval[string](b, `document.querySelector("#keys button").textContent`); got != "End Weekly" {
+			t.Errorf("after the new name, the button says %q", got)
+		}
+		b.do(chromedp.Reload())
+		b.awaitSignedIn("username")
+		if got := lines(); len(got) != 1 || !strings.HasPrefix(got[0], "Weekly ") || eval[bool](b, `document.querySelector("#made").checkVisibility()`) {
+			t.Errorf("after a reload, the list has %q, and the key must not be visible", got)
+		}
+		b.tabTo("#keys button")
+		b.press(kb.Enter)
+		b.awaitStatus("The key Weekly has ended.")
+		b.awaitFocus("keys-title")
+		if got := lines(); len(got) != 0 {
+			t.Errorf("after the key ended, the list has %q", got)
+		}
+		script.want(401, "GET", "/api/reports", nil)
+
+		// A new key stays visible until it ends itself.
+		for _, name := range []string{"First", "Second"} {
+			b.tabTo("#key-name")
+			b.press(name)
+			b.tabTo("#make-key button")
+			b.press(kb.Enter)
+			b.awaitFocus("secret")
+		}
+		for _, end := range []struct {
+			button, name string
+			visible      bool
+		}{{"#keys li:nth-child(2) button", "First", true}, {"#keys button", "Second", false}} {
+			b.tabTo(end.button)
+			b.press(kb.Enter)
+			b.awaitStatus("The key " + end.name + " has ended.")
+			b.awaitFocus("keys-title")
+			if visible := eval[bool](b, `document.querySelector("#made").checkVisibility()`); visible != end.visible {
+				t.Errorf("after the key %s ended, the new key is visible: %v, want %v", end.name, visible, end.visible)
+			}
+		}
+	})
+}
+
 func TestPageAsksForACode(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, config{store: storeURLs["sqlite"](t)})

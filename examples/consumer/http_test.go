@@ -78,6 +78,141 @@ func TestDevices(t *testing.T) {
 	})
 }
 
+// A keyList is what GET /api/keys returns.
+type keyList []key
+
+func (c *client) keys() (list keyList) {
+	c.t.Helper()
+	if err := json.Unmarshal([]byte(c.want(200, "GET", "/api/keys", nil)), &list); err != nil {
+		c.t.Fatal(err)
+	}
+	return list
+}
+
+// makeKey returns the ID of a new key, and the client that has the key.
+func (c *client) makeKey(form url.Values) (id string, script *client) {
+	c.t.Helper()
+	var made struct{ ID, Name, Key string }
+	body := c.want(201, "POST", "/api/keys", form)
+	if err := json.Unmarshal([]byte(body), &made); err != nil || !strings.HasPrefix(made.Key, made.ID) || !strings.HasPrefix(made.ID, "consumer_") || made.Name != form.Get("name") {
+		c.t.Fatalf("POST /api/keys: got %s, %v", body, err)
+	}
+	return made.ID, &client{t: c.t, url: c.url, token: made.Key}
+}
+
+func TestKeys(t *testing.T) {
+	onEach(t, []string{"sqlite", "postgres", "mysql", "redis", "memory"}, func(t *testing.T, storeURL string) {
+		s := startSite(t, config{store: storeURL})
+		ann, browser, reader := s.client(t).signIn("username", "phone"), s.client(t).signInWithCookie("username", "browser"), s.client(t).signIn("reader", "")
+		for name, form := range map[string]url.Values{
+			"no name":         {"days": {"1"}},
+			"empty name":      {"name": {""}},
+			"long name":       {"name": {strings.Repeat("x", 101)}},
+			"another's role":  {"name": {"x"}, "role": {"Reader"}},
+			"no days":         {"name": {"x"}, "days": {"0"}},
+			"negative days":   {"name": {"x"}, "days": {"-1"}},
+			"too many days":   {"name": {"x"}, "days": {"3651"}},
+			"days in letters": {"name": {"x"}, "days": {"week"}},
+		} {
+			if response, body := ann.send("POST", "/api/keys", form); response.StatusCode != 400 || !strings.Contains(body, `"invalid_request"`) {
+				t.Errorf("%s: got %d %s, want 400", name, response.StatusCode, body)
+			}
+		}
+		if list := ann.keys(); len(list) != 0 {
+			t.Fatalf("the refused requests made the keys %+v", list)
+		}
+
+		id, script := ann.makeKey(url.Values{"name": {"<b>Nightly</b>"}, "role": {"Administrator"}, "days": {"30"}})
+		other, forever := browser.makeKey(url.Values{"name": {"Backup"}})
+		list := browser.keys()
+		if len(list) != 2 {
+			t.Fatalf("the keys are %+v, want two", list)
+		}
+		for _, k := range list {
+			switch {
+			case k.ID == id && k.Name == "<b>Nightly</b>" && k.Role == "Administrator" && k.Expires != nil && time.Until(*k.Expires).Round(time.Hour) == 30*24*time.Hour:
+			case k.ID == other && k.Name == "Backup" && k.Role == "" && k.Expires == nil:
+			default:
+				t.Errorf("got the key %+v", k)
+			}
+		}
+
+		// A key opens one route only.
+		if body := script.want(200, "GET", "/api/reports", nil); !strings.Contains(body, `"key":"`+id+`"`) || !strings.Contains(body, `"roles":["Administrator"]`) {
+			t.Errorf("the reports with a key: %s", body)
+		}
+		if body := ann.want(200, "GET", "/api/reports", nil); !strings.Contains(body, `"key":""`) {
+			t.Errorf("the reports with a sign-in: %s", body)
+		}
+		for _, call := range []string{"GET /api/me", "GET /api/devices", "DELETE /api/devices", "GET /api/keys", "DELETE /api/keys/" + id, "GET /events", "GET /ws"} {
+			method, path, _ := strings.Cut(call, " ")
+			script.want(403, method, path, nil)
+		}
+		script.want(403, "POST", "/api/keys", url.Values{"name": {"x"}})
+		script.want(403, "PATCH", "/api/keys/"+id, url.Values{"name": {"x"}})
+		script.want(403, "POST", "/api/password", url.Values{"current": {trialPassword}, "new": {"x"}})
+		cookie := &client{t: t, url: s.url, cookies: []*http.Cookie{{Name: "session", Value: script.token, Path: "/"}}}
+		if response, _ := cookie.send("GET", "/api/reports", nil); response.StatusCode < 400 {
+			t.Errorf("a key in the cookie: got %d", response.StatusCode)
+		}
+
+		// Renaming, also another user's key.
+		ann.want(204, "PATCH", "/api/keys/"+id, url.Values{"name": {"Weekly"}})
+		ann.want(400, "PATCH", "/api/keys/"+id, url.Values{"name": {strings.Repeat("x", 101)}})
+		ann.want(400, "PATCH", "/api/keys/"+id, url.Values{"name": {""}})
+		reader.want(404, "PATCH", "/api/keys/"+id, url.Values{"name": {"x"}})
+		reader.want(404, "DELETE", "/api/keys/"+id, nil)
+		if list := ann.keys(); len(list) != 2 || list[0].Name != "Weekly" && list[1].Name != "Weekly" {
+			t.Errorf("after renaming, the keys are %+v", list)
+		}
+
+		// A new password, and the end of all devices.
+		ann.want(204, "POST", "/api/password", url.Values{"current": {trialPassword}, "new": {"another"}})
+		browser.want(401, "GET", "/api/me", nil)
+		script.want(200, "GET", "/api/reports", nil)
+		ann.want(204, "DELETE", "/session", nil)
+		forever.want(200, "GET", "/api/reports", nil)
+
+		ann = s.client(t).with(s.client(t).want(200, "POST", "/Token", url.Values{"grant_type": {"password"}, "username": {"username"}, "password": {"another"}}))
+		ann.want(204, "DELETE", "/api/keys/"+id, nil)
+		for _, unknown := range []string{id, "x", "%2F", "", script.token} {
+			ann.want(404, "DELETE", "/api/keys/"+unknown, nil)
+		}
+		script.want(401, "GET", "/api/reports", nil)
+		forever.want(200, "GET", "/api/reports", nil)
+
+		for range 49 {
+			ann.makeKey(url.Values{"name": {"one of many"}})
+		}
+		if body := ann.want(400, "POST", "/api/keys", url.Values{"name": {"one too many"}}); !strings.Contains(body, "too many API keys") {
+			t.Errorf("the 51st key: got %s", body)
+		}
+	})
+}
+
+// A key's role ends with the user's, and the key with the user.
+func TestKeysOfADisabledUser(t *testing.T) {
+	onEach(t, databases, func(t *testing.T, storeURL string) {
+		s := startSite(t, config{store: storeURL})
+		_, script := s.client(t).signIn("username", "").makeKey(url.Values{"name": {"x"}})
+		user := trialUsers[0].ID
+		if err := s.store.table.SetRoles(t.Context(), user); err != nil {
+			t.Fatal(err)
+		}
+		if body := script.want(200, "GET", "/api/reports", nil); strings.Contains(body, "Administrator") {
+			t.Errorf("after the user lost the role: %s", body)
+		}
+		if err := s.store.table.SetDisabled(t.Context(), user, true); err != nil {
+			t.Fatal(err)
+		}
+		script.want(401, "GET", "/api/reports", nil)
+		if err := s.store.table.SetDisabled(t.Context(), user, false); err != nil {
+			t.Fatal(err)
+		}
+		script.want(200, "GET", "/api/reports", nil)
+	})
+}
+
 func TestSession(t *testing.T) {
 	onEach(t, databases, func(t *testing.T, storeURL string) {
 		s := startSite(t, config{store: storeURL})

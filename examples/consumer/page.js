@@ -211,7 +211,9 @@ async function signedIn() {
   say(`Signed in as ${me.name}.`, "unseen");
   keepLater(me.refreshIn);
   watch();
+  $("key-role").replaceChildren(new Option("all your roles", ""), ...(me.roles ?? []).map((role) => new Option(role)));
   await showDevices();
+  await showKeys();
   $("devices-title").focus();
 }
 
@@ -222,6 +224,9 @@ function signedOut(why) {
   $("change").reset();
   $("devices").replaceChildren();
   shown = "";
+  $("keys").replaceChildren();
+  $("make-key").reset();
+  showSecret();
   $("signed-out").hidden = false;
   $("signed-in").hidden = $("user").hidden = true;
   $("device-name").value = localStorage.getItem("device-name") || guessName();
@@ -276,9 +281,13 @@ function item(device) {
 }
 
 function showTime(element, time) {
-  const date = new Date(time), today = date.toDateString() === new Date().toDateString();
+  const date = new Date(time), now = new Date();
   element.dateTime = time;
-  element.textContent = date.toLocaleString(undefined, { hour: "2-digit", minute: "2-digit", ...(today ? {} : { day: "numeric", month: "short" }) });
+  element.textContent = date.toLocaleString(undefined, {
+    hour: "2-digit", minute: "2-digit",
+    ...(date.toDateString() === now.toDateString() ? {} : { day: "numeric", month: "short" }),
+    ...(date.getFullYear() === now.getFullYear() ? {} : { year: "numeric" }),
+  });
 }
 
 onClick($("end-others"), async () => {
@@ -286,6 +295,76 @@ onClick($("end-others"), async () => {
   say("All other devices are signed out.");
   await showDevices();
   $("devices-title").focus();
+});
+
+// The API keys
+
+// showSecret shows a new key, and without one none.
+function showSecret(made) {
+  $("secret").value = made ? made.key : "";
+  $("made").dataset.id = made ? made.id : "";
+  $("made").hidden = !made;
+}
+
+async function showKeys() {
+  $("keys").replaceChildren(...(await api("GET", "api/keys")).map(keyItem));
+}
+
+// keyItem returns a line of the list of keys.
+function keyItem(key) {
+  const line = $("key").content.cloneNode(true), path = `api/keys/${encodeURIComponent(key.id)}`;
+  const name = line.querySelector("input");
+  name.value = key.name;
+  line.querySelector("code").textContent = `${key.id}…`;
+  line.querySelector(".role").textContent = key.role || "all your roles";
+  showTime(line.querySelector(".created"), key.created);
+  for (const [part, time] of [[".used", key.lastSeen], [".until", key.expires]]) {
+    line.querySelector(part).hidden = !time;
+    if (time) showTime(line.querySelector(`${part} time`), time);
+  }
+  const button = line.querySelector("button"), named = line.querySelector(".unseen");
+  named.textContent = ` ${key.name}`;
+  name.addEventListener("change", async () => {
+    const wanted = name.value;
+    try {
+      await api("PATCH", path, { name: wanted });
+      say(`The key is now named ${wanted}.`);
+    } catch (err) {
+      name.value = key.name;
+      explain(err);
+      return;
+    }
+    key.name = wanted;
+    named.textContent = ` ${wanted}`;
+  });
+  onClick(button, async () => {
+    try {
+      await api("DELETE", path);
+    } catch (err) {
+      if (err.status !== 404) throw err; // it has ended already
+    }
+    if ($("made").dataset.id === key.id) showSecret();
+    say(`The key ${key.name} has ended.`);
+    await showKeys();
+    $("keys-title").focus();
+  });
+  return line;
+}
+
+onSubmit($("make-key"), async () => {
+  const made = await api("POST", "api/keys", new FormData($("make-key")));
+  $("make-key").reset();
+  showSecret(made);
+  say(`The key ${made.name} is made.`, "unseen");
+  await showKeys();
+  $("secret").focus();
+  $("secret").select();
+});
+
+onClick($("copy"), async () => {
+  $("secret").select();
+  await navigator.clipboard.writeText($("secret").value);
+  say("The key is copied.");
 });
 
 onSubmit($("change"), async () => {

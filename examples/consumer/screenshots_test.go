@@ -7,6 +7,7 @@ import (
 	"image/draw"
 	"image/png"
 	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ func TestScreenshots(t *testing.T) {
 	form.Set("device", "phone")
 	form.Set("device_name", "Ann's phone")
 	s.client(t).want(200, "POST", "/Token", form)
+	ann := s.client(t).signIn("username", "")
+	ann.makeKey(url.Values{"name": {"Nightly report"}, "role": {"Administrator"}, "days": {"365"}})
+	ann.want(204, "DELETE", "/session", nil)
 	b := visit(t, s, laptop)
 	b.signIn("username", trialPassword, "Work laptop")
 	b.awaitSignedIn("username")
@@ -37,11 +41,11 @@ func TestScreenshots(t *testing.T) {
 	out.await(`document.querySelector("#device-name").value`)
 	for _, scheme := range []string{"light", "dark"} {
 		var shots []image.Image
-		for _, look := range []screen{{880, 740, scheme}, {360, 740, scheme}} {
+		for _, look := range []screen{{880, 1060, scheme}, {360, 1060, scheme}} {
 			b.look(look)
 			shots = append(shots, b.capture())
 		}
-		out.look(screen{360, 740, scheme})
+		out.look(screen{360, 1060, scheme})
 		shots = append(shots, out.capture())
 		write(t, "page-"+scheme+".png", beside(shots))
 	}

@@ -20,9 +20,11 @@ import (
 // A service holds the state that the handlers share.
 type service struct {
 	auth    *tokenauth.Service
+	keys    *tokenauth.Keys
 	users   users
 	origin  string         // of a page elsewhere that may call the API; or ""
 	sockets sync.WaitGroup // the open WebSockets, for which the server does not wait
+	now     func() time.Time
 }
 
 // session is the cookie with the access token of a browser, and stay is the one with its
@@ -40,6 +42,7 @@ func newService(store *store, c config) (*service, error) {
 		Lifetime:   15 * time.Minute,                                      // of an access token
 		Refresh:    &tokenauth.RefreshOptions{Grace: 10 * time.Second},    // users stay signed in for up to 90 days
 		Devices:    &tokenauth.DeviceOptions{Parameter: "device"},         // a token for each device
+		Keys:       &tokenauth.KeyOptions{Prefix: "consumer_"},            // for the scripts of users
 		Parameters: []string{codeParameter},                               // for the check of the users
 		Places:     []place.Place{place.Scheme("Bearer"), session},        // apps, and the page
 		Throttle:   tokenauth.ThrottleOptions{InsecureOff: c.unthrottled}, // only for load tests
@@ -49,7 +52,15 @@ func newService(store *store, c config) (*service, error) {
 		options.Cache = &tokenauth.CacheOptions{}
 	}
 	auth, err := tokenauth.New(store.tokens, store.users, options)
-	return &service{auth: auth, users: store.users, origin: c.origin}, err
+	if err != nil {
+		return nil, err
+	}
+	s := &service{auth: auth, users: store.users, origin: c.origin, now: time.Now}
+	if c.now != nil {
+		s.now = c.now
+	}
+	s.keys, err = tokenauth.NewKeys(auth)
+	return s, err
 }
 
 func (s *service) routes() http.Handler {
@@ -68,6 +79,12 @@ func (s *service) routes() http.Handler {
 	api.DELETE("/devices/:id", s.endDevice)
 	api.DELETE("/devices", s.endOtherDevices)
 	api.POST("/password", s.changePassword)
+	api.POST("/keys", s.createKey)
+	api.GET("/keys", s.listKeys)
+	api.PATCH("/keys/:id", s.renameKey)
+	api.DELETE("/keys/:id", s.endKey)
+
+	r.GET("/api/reports", ginadapter.Guard(s.auth, tokenauth.Requirement{Keys: true}), s.reports)
 
 	stream := ginadapter.Guard(s.auth, tokenauth.Requirement{Stream: true})
 	r.GET("/events", stream, s.events)
@@ -90,7 +107,7 @@ func (s *service) allowOrigin(c *gin.Context) {
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate")
 	if c.Request.Method == http.MethodOptions && c.GetHeader("Access-Control-Request-Method") != "" {
-		h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+		h.Set("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
 		h.Set("Access-Control-Max-Age", "3600")
 		c.AbortWithStatus(http.StatusNoContent)

@@ -86,7 +86,13 @@ func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) 
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if cache == nil {
+	return running(tb, auth)
+}
+
+// running runs the Service in the background if it has a cache, until the test ends. It
+// returns when the cache serves.
+func running(tb testing.TB, auth *tokenauth.Service) *tokenauth.Service {
+	if auth.Options().Cache == nil {
 		return auth
 	}
 	ctx, cancel := context.WithCancel(context.Background())

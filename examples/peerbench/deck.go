@@ -35,13 +35,18 @@ func deal(tb testing.TB, auth *tokenauth.Service, n int) deck {
 	for i := range accessTokens {
 		accessTokens[i] = issue(tb, auth, user(i))
 	}
-	rand.Shuffle(n, func(i, j int) { accessTokens[i], accessTokens[j] = accessTokens[j], accessTokens[i] })
+	return shuffled(accessTokens)
+}
+
+// shuffled returns a deck with the tokens in random order.
+func shuffled(tokens []string) deck {
+	rand.Shuffle(len(tokens), func(i, j int) { tokens[i], tokens[j] = tokens[j], tokens[i] })
 	var text strings.Builder
-	text.Grow(n * (len(scheme) + len(accessTokens[0])))
-	for _, t := range accessTokens {
+	text.Grow(len(tokens) * (len(scheme) + len(tokens[0])))
+	for _, t := range tokens {
 		text.WriteString(scheme + t)
 	}
-	return deck{text.String(), text.Len() / n}
+	return deck{text.String(), text.Len() / len(tokens)}
 }
 
 // A ledger is a [tokenauth.Storage] in memory. It supports only the users that the

@@ -41,6 +41,7 @@ var sections = []struct {
 	{"redis", onRedis},
 	{"revocation", revocationLatency},
 	{"growth", growth},
+	{"keys", apiKeys},
 	{"memory", memoryAndCollections},
 	{"structures", chooseStructure},
 }

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 func TestRunReportsEachTrial(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	got, err := run(t.Context(), config{store: "memory:", trials: "strict,batches,bounded,streams,matrix,forgery", duration: 5 * time.Second, seed: 1, report: folder})
+	got, err := run(t.Context(), config{store: "memory:", trials: "strict,batches,bounded,keys,streams,matrix,forgery", duration: 5 * time.Second, seed: 1, report: folder})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestRunReportsEachTrial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"storage memory:, seed 1", got.Summary(), "## Strict histories", "## Histories in batches", "had two slots or more", "## Bounded histories", "## Open streams", "| operation | done | refused | unknown |", "## Fault matrix", "## Forgeries"} {
+	for _, part := range []string{"storage memory:, seed 1", got.Summary(), "## Strict histories", "## Histories in batches", "had two slots or more", "## Bounded histories", "## API keys", "## Open streams", "| operation | done | refused | unknown |", "## Fault matrix", "## Forgeries"} {
 		if !strings.Contains(string(text), part) {
 			t.Errorf("the report lacks %q:\n%s", part, text)
 		}

@@ -38,6 +38,10 @@ var trials = []*trial.Trial{
 		About: "like bounded, while the path on which changes reach the cache is broken and repaired",
 	},
 	{
+		Name: "keys", Run: history.Keys,
+		About: "API keys, their owners' roles and passwords, without and with a cache; half of the histories have faults",
+	},
+	{
 		Name: "streams", Run: stream.Run,
 		About: "open streams end with their tokens, and no earlier, while feeds are lost and come back",
 	},
@@ -76,7 +80,7 @@ var trials = []*trial.Trial{
 }
 
 // plants lists all bugs that -plant can plant.
-var plants = slices.Concat(plant.Shared, plant.Devices, plant.Refresh, history.Plants, history.BatchPlants, stream.Plants, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
+var plants = slices.Concat(plant.Shared, plant.Devices, plant.Refresh, plant.Keys, history.Plants, history.BatchPlants, stream.Plants, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
 
 // choose returns the trials with the names, separated by commas. If names is empty,
 // it returns all trials that fit the storage. With a plant, only the trials that must

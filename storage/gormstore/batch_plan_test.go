@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The statements of FindBatch, FindRefresh, Refresh, List and RecordUses look up each row by the primary key,
-// on a table of any size, with or without statistics.
+// The statements of FindBatch, FindRefresh, Refresh, Rename, List and RecordUses look
+// up each row by the primary key, on a table of any size, with or without statistics.
 func TestReadsUseThePrimaryKey(t *testing.T) {
 	analyse := map[string]string{"sqlite": "ANALYZE", "postgres": "ANALYZE tokenauth_tokens, tokenauth_uses", "mariadb": "ANALYZE TABLE tokenauth_tokens, tokenauth_uses"}
 	onEach(t, func(t *testing.T, e engine) {
@@ -38,12 +38,14 @@ func TestReadsUseThePrimaryKey(t *testing.T) {
 				expectPlan(t, e, fmt.Sprintf("%s, uses of %d slots", when, n), explainBatch(t, e, conn, text, args), "tokenauth_uses")
 			}
 			explainsRefresh(t, e, when, conn, s.RefreshStatement())
+			was := batchToken(1)
+			explainsUpdate(t, e, when, "Rename", conn, s.RenameStatement(), "name", was.Slot.User[:], was.Slot.Client[:], was.Digest[:])
 			user := tokenauth.UserKeyOf("user1")
 			expectPlan(t, e, when+", a list", explainList(t, e, conn, s.ListStatement(), user[:]), "tokenauth_uses")
 			explain := map[string]string{"sqlite": "EXPLAIN QUERY PLAN ", "postgres": "EXPLAIN ", "mariadb": "EXPLAIN "}[e.name]
 			unused, orphans := s.SweepStatements()
 			first, last := []byte{0}, []byte{255}
-			sweeps := rowsOf(t, conn, explain+unused, first, last, 5, 5, 5, first, last, 5) + rowsOf(t, conn, explain+orphans, first, last)
+			sweeps := rowsOf(t, conn, explain+unused, first, last, 5, 5, 5, first, last, "key", 5) + rowsOf(t, conn, explain+orphans, first, last)
 			for _, alias := range []string{"u", "token"} {
 				lookup := map[string]string{"sqlite": "SEARCH " + alias + " USING PRIMARY KEY (user_key=? AND client_key=?)",
 					"postgres": " " + alias + "  (cost", "mariadb": "|" + alias + "|eq_ref|PRIMARY|"}[e.name]
@@ -76,9 +78,16 @@ func TestReadsUseThePrimaryKey(t *testing.T) {
 // explainsRefresh checks that the statement of Refresh finds its row by the primary key.
 func explainsRefresh(t *testing.T, e engine, when string, conn *sql.Conn, text string) {
 	t.Helper()
-	was, explain := batchToken(1), map[string]string{"sqlite": "EXPLAIN QUERY PLAN ", "postgres": "EXPLAIN ", "mariadb": "EXPLAIN "}[e.name]
-	plan := rowsOf(t, conn, explain+text, was.Digest[:], nil, 1, 2, "name", "", "{}", "stamp", 0, []byte("state"), 3,
+	was := batchToken(1)
+	explainsUpdate(t, e, when, "Refresh", conn, text, was.Digest[:], nil, 1, 2, "name", "", "{}", "stamp", 0, []byte("state"), 3,
 		was.Slot.User[:], was.Slot.Client[:], was.Digest[:], []byte("state"), was.Principal.Stamp)
+}
+
+// explainsUpdate checks that an UPDATE finds its row by the primary key.
+func explainsUpdate(t *testing.T, e engine, when, method string, conn *sql.Conn, text string, args ...any) {
+	t.Helper()
+	explain := map[string]string{"sqlite": "EXPLAIN QUERY PLAN ", "postgres": "EXPLAIN ", "mariadb": "EXPLAIN "}[e.name]
+	plan := rowsOf(t, conn, explain+text, args...)
 	right := map[string]string{
 		"sqlite":   "SEARCH tokenauth_tokens USING PRIMARY KEY (user_key=? AND client_key=?)",
 		"postgres": "Scan using tokenauth_tokens_pkey",
@@ -86,7 +95,7 @@ func explainsRefresh(t *testing.T, e engine, when string, conn *sql.Conn, text s
 	}[e.name]
 	plan = strings.ReplaceAll(plan, "Bitmap Index Scan on tokenauth_tokens_pkey", right) // for few rows
 	if !strings.Contains(plan, right) || strings.Contains(plan, "Seq Scan") {
-		t.Errorf("%s: the plan of Refresh lacks %q:\n%s", when, right, plan)
+		t.Errorf("%s: the plan of %s lacks %q:\n%s", when, method, right, plan)
 	}
 }
 

@@ -50,6 +50,10 @@ func useDevices(ctx context.Context, s *gormstore.Store) error {
 			return err
 		}
 	}
+	token.DeviceName = "renamed"
+	if err := s.Rename(ctx, token.Slot, token.Digest, token.DeviceName); err != nil {
+		return err
+	}
 	listed, err := s.List(ctx, token.Slot.User)
 	if err != nil {
 		return err

@@ -33,6 +33,9 @@ func (s *Store) FindRefreshStatement(slots []tokenauth.Slot) (text string, args 
 // RefreshStatement returns the statement of Refresh.
 func (s *Store) RefreshStatement() string { return s.refresh.text }
 
+// RenameStatement returns the statement of Rename.
+func (s *Store) RenameStatement() string { return s.sql(renameToken) }
+
 // ListStatement returns the statement of List.
 func (s *Store) ListStatement() string { return s.list.text }
 

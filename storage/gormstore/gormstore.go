@@ -78,9 +78,9 @@ import (
 
 // A Store is a [tokenauth.Storage] in a SQL database. It also implements
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
-// [tokenauth.BulkRevoker], [tokenauth.UseRecorder], [tokenauth.Refresher] and
-// throttle.Storage. It is safe for concurrent use. Any number of processes may use one
-// database.
+// [tokenauth.BulkRevoker], [tokenauth.UseRecorder], [tokenauth.Refresher],
+// [tokenauth.Renamer] and throttle.Storage. It is safe for concurrent use. Any number of
+// processes may use one database.
 type Store struct {
 	*database
 	tx    *gorm.DB // the caller's transaction, or nil
@@ -99,6 +99,7 @@ var (
 	_ tokenauth.BulkRevoker = (*Store)(nil)
 	_ tokenauth.UseRecorder = (*Store)(nil)
 	_ tokenauth.Refresher   = (*Store)(nil)
+	_ tokenauth.Renamer     = (*Store)(nil)
 )
 
 // New returns a [Store] in the database db. A nil o selects the defaults. New checks
@@ -181,7 +182,7 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	}
 	issuedMS := t.IssuedAt.Nanosecond() / int(time.Millisecond)
 	if t.Device != "" || t.DeviceName != "" || issuedMS != 0 || t.Lifetime != 0 {
-		if err := errors.Join(s.dialect.fits("the device", t.Device, 64), s.dialect.fits("the name of the device", t.DeviceName, 128)); err != nil {
+		if err := errors.Join(s.dialect.fits("the device", t.Device, 64), s.dialect.fitsName(t.DeviceName)); err != nil {
 			return err
 		}
 		replace, args = s.replaceAllColumns, append(args, t.Device, t.DeviceName, issuedMS, int64(t.Lifetime/time.Second))

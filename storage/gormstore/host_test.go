@@ -284,9 +284,9 @@ func sqliteFolder(t *testing.T, db *gorm.DB) string {
 	return filepath.Dir(file)
 }
 
-// On PostgreSQL repeated sign-ins, refreshes and recorded uses do not change an index. The
-// test starts its own server, because transactions in other databases would keep dead rows
-// from being pruned.
+// On PostgreSQL repeated sign-ins, refreshes, new names and recorded uses do not
+// change an index. The test starts its own server, because transactions in other
+// databases would keep dead rows from being pruned.
 func TestSignInsAndUsesAreHOTUpdates(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.StartPostgres(t).DSN()), nil)
@@ -314,13 +314,21 @@ func TestSignInsAndUsesAreHOTUpdates(t *testing.T) {
 		if err := s.RecordUses(t.Context(), uses); err != nil {
 			t.Fatal(err)
 		}
+		if round == 0 {
+			continue
+		}
+		for i := range users {
+			if err := s.Rename(t.Context(), uses[i].Slot, uses[i].Digest, fmt.Sprint("name ", round)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	pool, err := db.DB()
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool.SetMaxIdleConns(0) // a backend reports its statistics when it ends
-	for table, want := range map[string]int{"tokenauth_tokens": 2 * users * (rounds - 1), "tokenauth_uses": users * (rounds - 1)} {
+	for table, want := range map[string]int{"tokenauth_tokens": 3 * users * (rounds - 1), "tokenauth_uses": users * (rounds - 1)} {
 		var updates, hot int
 		deadline := time.Now().Add(time.Minute)
 		for updates < want && time.Now().Before(deadline) {

@@ -12,6 +12,9 @@ import (
 // ([tokenauth.Options.Name]). No user has this key.
 var nameKey = tokenauth.UserKey(bytes.Repeat([]byte{0xff}, len(tokenauth.UserKey{})))
 
+// keyClient is the client ID of the tokens that are API keys ([tokenauth.Keys]).
+const keyClient = "\x01key"
+
 // RevokeClient implements [tokenauth.BulkRevoker]. It reads the whole token
 // table in batches.
 func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
@@ -46,11 +49,12 @@ func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64
 	second, ms := before.Unix(), before.Nanosecond()/int(time.Millisecond)
 	// A use is in whole seconds. So one at second is before a time later in that second.
 	used := before.Add(time.Second - 1).Unix()
-	return s.session().sweep(ctx, sweep{"tokenauth_tokens", "user_key", isUnused, []any{second, second, ms, nameKey[:], beatSlot.User[:], used}})
+	return s.session().sweep(ctx, sweep{"tokenauth_tokens", "user_key", isUnused, []any{second, second, ms, nameKey[:], beatSlot.User[:], keyClient, used}})
 }
 
 // isUnused is the condition of [Store.RevokeUnused]. The use is a subquery and not a join,
 // so that each row is looked up by the primary key. For a join, PostgreSQL might read all
 // uses for each batch of tokens.
-const isUnused = `(issued_at < ? OR issued_at = ? AND issued_ms < ?) AND user_key <> ? AND user_key <> ? AND COALESCE((SELECT used_at FROM tokenauth_uses AS u
+const isUnused = `(issued_at < ? OR issued_at = ? AND issued_ms < ?) AND user_key <> ? AND user_key <> ? AND client_id <> ?
+	AND COALESCE((SELECT used_at FROM tokenauth_uses AS u
 	WHERE u.user_key = tokenauth_tokens.user_key AND u.client_key = tokenauth_tokens.client_key AND u.digest = tokenauth_tokens.digest), 0) < ?`

@@ -2,9 +2,12 @@ package gormstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -18,6 +21,7 @@ var errIsolationLevel = errors.New("gormstore: the transaction must be at READ C
 const (
 	deleteToken          = `DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`
 	deleteTokensOfUser   = `DELETE FROM tokenauth_tokens WHERE user_key = ?`
+	deleteTokensAndKeys  = `DELETE FROM tokenauth_tokens WHERE user_key IN (?, ?)`
 	deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE ` + ofClient
 
 	// ofClient is a condition on tokens. Its arguments are the key of the client's slots
@@ -29,6 +33,17 @@ const (
 // tokenauth_uses counts only if it is about the token that the slot holds now.
 var selectTokensOfUser = `SELECT t.` + strings.ReplaceAll(refreshColumns, ", ", ", t.") + `, u.used_at FROM tokenauth_tokens t
 	LEFT JOIN tokenauth_uses u ON u.user_key = t.user_key AND u.client_key = t.client_key AND u.digest = t.digest WHERE t.user_key = ?`
+
+// keysMask is the difference between a user's key and the key of the user's API keys.
+var keysMask = sha256.Sum256([]byte("tokenauth/v1/keys\x00"))
+
+// keysOf returns the key under which a user's API keys are stored ([tokenauth.Keys]): the
+// user's own key with other last 8 bytes.
+func keysOf(user []byte) []byte {
+	keys := slices.Clone(user)
+	subtle.XORBytes(keys[8:], keys[8:], keysMask[:8])
+	return keys
+}
 
 // A session runs statements of [Users], [Clients] and [Store]. It runs them in the
 // transaction that the caller passed to WithTx. If there is none, it runs them in
@@ -101,7 +116,7 @@ type ending struct {
 	statement    string // changes the row of the user or client
 	args         []any  // the arguments of statement
 	deleteTokens string // deletes the tokens; "" leaves that to Service.Run
-	key          []byte // the argument of deleteTokens; for a client, the ID is another one
+	key          []byte // the first argument of deleteTokens
 }
 
 // changeAndEnd changes the row of a user or client. In the same transaction it queues
@@ -128,7 +143,10 @@ func (s session) changeAndEndIn(ctx context.Context, pool gorm.ConnPool, e endin
 		return nil
 	}
 	args := []any{e.key}
-	if e.deleteTokens == deleteTokensOfClient {
+	switch e.deleteTokens {
+	case deleteTokensAndKeys:
+		args = append(args, keysOf(e.key))
+	case deleteTokensOfClient:
 		args = append(args, e.id)
 	}
 	_, err := pool.ExecContext(ctx, s.sql(e.deleteTokens+s.dialect.unlimited), args...)

@@ -435,6 +435,7 @@ func TestLongValuesAreNotCutOff(t *testing.T) {
 		"Clients.Create": byCreate, "Users.Import": byImport, "Users.Import of attributes": byAttributes,
 		"Users.SetRoles": s.Users().SetRoles(ctx, user.ID, long...),
 		"Replace":        s.Replace(ctx, tokenauth.Token{ClientID: strings.Repeat("x", 257)}),
+		"Rename":         s.Rename(ctx, tokenauth.Slot{}, tokenauth.Digest{}, strings.Repeat("x", 129)),
 	} {
 		if !errors.Is(err, gormstore.ErrInvalid) {
 			t.Errorf("%s: error %v, want ErrInvalid", by, err)

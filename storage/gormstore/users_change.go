@@ -72,10 +72,16 @@ func (u *Users) SetDisabled(ctx context.Context, id string, disabled bool) error
 	return u.change(ctx, id, `UPDATE tokenauth_users SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), id)
 }
 
-// Delete removes the user and ends all the user's tokens. A user who is created later
-// with the same name has another ID.
+// Delete removes the user and ends all the user's tokens, and the user's API keys that
+// are stored in the same database. A user who is created later with the same name has
+// another ID.
+//
+// [tokenauth.Keys.RevokeAll] ends API keys in another storage. It also removes what
+// remains of imported ones, which are not valid any more.
 func (u *Users) Delete(ctx context.Context, id string) error {
-	return u.change(ctx, id, `DELETE FROM tokenauth_users WHERE id = ?`, id)
+	e := u.ending(id, `DELETE FROM tokenauth_users WHERE id = ?`, id)
+	e.deleteTokens = deleteTokensAndKeys
+	return u.changed(ctx, id, u.changeAndEnd(ctx, e))
 }
 
 // change changes the user's row and then ends the user's tokens, in one transaction.

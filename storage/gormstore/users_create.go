@@ -51,10 +51,11 @@ func (u *Users) Create(ctx context.Context, user User, newPassword tokenauth.Sec
 // UTF-8 without control characters. If the ID is taken, Import returns [ErrExists],
 // wrapped with that reason.
 //
-// An earlier user may have had the same ID. So Import with an ID ends all tokens of
-// that ID in this database. Tokens in another storage end only if the earlier user was
-// deleted by [Users.Delete]; otherwise call [tokenauth.Service.RevokeUser] before
-// Import. The counters of failed sign-ins of that ID continue until they expire
+// An earlier user may have had the same ID. So Import with an ID ends all tokens and API
+// keys of that ID in this database. Tokens in another storage end only if the earlier
+// user was deleted by [Users.Delete]; otherwise call [tokenauth.Service.RevokeUser]
+// before Import. Before Import, [tokenauth.Keys.RevokeAll] ends API keys in another
+// storage. The counters of failed sign-ins of that ID continue until they expire
 // ([tokenauth.Service.Unthrottle]).
 func (u *Users) Import(ctx context.Context, user User, passwordHash string) (User, error) {
 	if len(user.ID) > 36 || !utf8.ValidString(user.ID) || strings.ContainsFunc(user.ID, unicode.IsControl) {
@@ -149,7 +150,7 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 			return nil
 		}
 		tokens := tokenauth.UserKeyOf(user.ID)
-		_, err = pool.ExecContext(ctx, u.sql(deleteTokensOfUser+u.dialect.unlimited), tokens[:])
+		_, err = pool.ExecContext(ctx, u.sql(deleteTokensAndKeys+u.dialect.unlimited), tokens[:], keysOf(tokens[:]))
 		return err
 	})
 	if err != nil {

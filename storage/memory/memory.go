@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 
 // Store is a [tokenauth.Storage] in memory. It is also a [tokenauth.Lister],
 // [tokenauth.Purger], [tokenauth.BulkRevoker], [tokenauth.UseRecorder],
-// [tokenauth.Refresher] and [tokenauth.Watcher]. The zero value is empty and ready
-// to use. It must not be copied after first use. It is safe for concurrent use.
+// [tokenauth.Refresher], [tokenauth.Renamer] and [tokenauth.Watcher]. The zero value
+// is empty and ready to use. It must not be copied after first use. It is safe for
+// concurrent use.
 //
 // Only [Store.Watch] blocks. [Store.Find] may return [tokenauth.ErrNotFound].
 // [Store.Purge], [Store.RevokeClient], [Store.RevokeAll], [Store.RevokeUnused]
@@ -31,7 +33,7 @@ type Store struct {
 
 type shard struct {
 	mu    sync.RWMutex
-	users map[tokenauth.UserKey][]tokenauth.Token // one token for each slot; LastSeen is the last recorded use
+	users map[tokenauth.UserKey][]tokenauth.Token // one token for each slot, sorted by client key; LastSeen is the last recorded use
 	_     [32]byte                                // fills the shard up to 64 bytes, the size of a cache line
 }
 
@@ -44,7 +46,11 @@ var (
 	_ tokenauth.BulkRevoker = (*Store)(nil)
 	_ tokenauth.UseRecorder = (*Store)(nil)
 	_ tokenauth.Refresher   = (*Store)(nil)
+	_ tokenauth.Renamer     = (*Store)(nil)
 )
+
+// keyClient is the client ID of the tokens that are API keys ([tokenauth.Keys]).
+const keyClient = "\x01key"
 
 // reservedUser is the user key that consists of 0xFF bytes.
 var reservedUser = tokenauth.UserKey(bytes.Repeat([]byte{0xFF}, len(tokenauth.UserKey{})))
@@ -65,7 +71,8 @@ func (sh *shard) replace(t tokenauth.Token) bool {
 	defer sh.mu.Unlock()
 	t.Replaced, t.LastSeen = tokenauth.Digest{}, time.Time{}
 	tokens := sh.users[t.Slot.User]
-	if i := indexOf(tokens, t.Slot); i >= 0 {
+	i, found := search(tokens, t.Slot.Client)
+	if found {
 		t.Replaced = tokens[i].Digest
 		if t.DeviceName == "" {
 			t.DeviceName = tokens[i].DeviceName
@@ -76,7 +83,7 @@ func (sh *shard) replace(t tokenauth.Token) bool {
 	if sh.users == nil {
 		sh.users = make(map[tokenauth.UserKey][]tokenauth.Token)
 	}
-	sh.users[t.Slot.User] = append(tokens, t)
+	sh.users[t.Slot.User] = slices.Insert(tokens, i, t)
 	return false
 }
 
@@ -86,8 +93,8 @@ func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (t tokenauth.Token,
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	tokens := sh.users[slot.User]
-	i := indexOf(tokens, slot)
-	if i < 0 {
+	i, found := search(tokens, slot.Client)
+	if !found {
 		return t, tokenauth.ErrNotFound
 	}
 	t = tokens[i]
@@ -152,8 +159,8 @@ func (sh *shard) refresh(was *tokenauth.Token, t tokenauth.Token) (stored bool) 
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	tokens := sh.users[t.Slot.User]
-	i := indexOf(tokens, t.Slot)
-	if i < 0 {
+	i, found := search(tokens, t.Slot.Client)
+	if !found {
 		return false
 	}
 	now := &tokens[i]
@@ -180,8 +187,8 @@ func (sh *shard) record(use *tokenauth.Use) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	tokens := sh.users[use.Slot.User]
-	i := indexOf(tokens, use.Slot)
-	if i < 0 || tokens[i].Digest != use.Digest {
+	i, found := search(tokens, use.Slot.Client)
+	if !found || tokens[i].Digest != use.Digest {
 		return
 	}
 	t := &tokens[i]
@@ -193,10 +200,22 @@ func (sh *shard) record(use *tokenauth.Use) {
 	}
 }
 
+// Rename implements [tokenauth.Renamer].
+func (s *Store) Rename(_ context.Context, slot tokenauth.Slot, d tokenauth.Digest, name string) error {
+	sh := s.shard(slot.User)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	tokens := sh.users[slot.User]
+	if i, found := search(tokens, slot.Client); found && tokens[i].Digest == d {
+		tokens[i].DeviceName = name
+	}
+	return nil
+}
+
 // RevokeUnused implements [tokenauth.UseRecorder].
 func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error) {
 	return s.sweep(ctx, func(t *tokenauth.Token) bool {
-		return t.IssuedAt.Before(before) && t.LastSeen.Before(before) && t.Slot.User != reservedUser
+		return t.IssuedAt.Before(before) && t.LastSeen.Before(before) && t.Slot.User != reservedUser && t.ClientID != keyClient
 	}, s.feeds.changed)
 }
 
@@ -250,13 +269,11 @@ func (sh *shard) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) 
 	return len(tokens) - len(kept)
 }
 
-// indexOf returns the index of the token in the slot, or -1. The tokens all
-// belong to the user of the slot. It copies no token, because Find calls it.
-func indexOf(tokens []tokenauth.Token, slot tokenauth.Slot) int {
-	for i := range tokens {
-		if tokens[i].Slot.Client == slot.Client {
-			return i
-		}
-	}
-	return -1
+// search returns the index of the token in the client's slot, and whether there is one.
+// Otherwise it returns the index at which to insert one. The tokens all belong to one
+// user. It copies no token, because Find calls it. A user may have thousands of keys, so
+// it does not look at all tokens.
+func search(tokens []tokenauth.Token, client tokenauth.ClientKey) (i int, found bool) {
+	i = sort.Search(len(tokens), func(i int) bool { return bytes.Compare(tokens[i].Slot.Client[:], client[:]) >= 0 })
+	return i, i < len(tokens) && tokens[i].Slot.Client == client
 }

@@ -101,6 +101,7 @@ type feedStore interface {
 	tokenauth.Lister
 	tokenauth.UseRecorder
 	tokenauth.Refresher
+	tokenauth.Renamer
 	throttle.Storage
 }
 

@@ -33,7 +33,7 @@
 // # Last uses
 //
 // [Store.RecordUses] keeps when each token was last used, for
-// [tokenauth.Options.Devices], IdleTimeout and MaxLifetime. A second hash of the
+// [tokenauth.Options.Devices], Keys, IdleTimeout and MaxLifetime. A second hash of the
 // user has these records. Its name is that of the user's hash in braces, and
 // ":uses": for example {tokenauth:0123…}:uses. On Redis Cluster the braces put
 // both hashes into one slot, because the script that records a use needs both.
@@ -52,7 +52,8 @@
 // [Store.Revoke], [Store.RevokeUser] and [Store.RevokeClient] leave the records.
 // A record contains the digest of its token, and does not count for another one.
 // RecordUses removes the records without a token if a user has more records than
-// tokens. Redis removes the others when the user's tokens would have expired.
+// tokens. Redis removes the others when the user's tokens would have expired, and at
+// the latest two years after the last use of any of the user's tokens.
 //
 // # Refresh tokens
 //
@@ -61,6 +62,14 @@
 // for it. An earlier version of this package cannot read a value with a refresh
 // token. So set [tokenauth.Options.Refresh] when all replicas run a version that
 // has it.
+//
+// # API keys
+//
+// With [tokenauth.Options.Keys], all keys of a user are in one hash, apart from the user's
+// other tokens. An imported key has a hash of its own beside it. The Redis user needs the
+// rights for last uses, and no others: without them, keys can be made, but not used.
+// [Store.Rename] runs a script with one key. When [Store.Replace] stores a key, it then
+// runs a script that removes the user's keys that expired more than a day ago.
 //
 // # Ending the tokens of many users
 //
@@ -213,8 +222,9 @@ const (
 
 // Store is a [tokenauth.Storage] in Redis. [New] returns one. It is also a
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.BulkRevoker],
-// [tokenauth.UseRecorder], [tokenauth.Refresher] and [throttle.Storage]. It is safe
-// for concurrent use, and several processes may share one Redis.
+// [tokenauth.UseRecorder], [tokenauth.Refresher], [tokenauth.Renamer] and
+// [throttle.Storage]. It is safe for concurrent use, and several processes may share
+// one Redis.
 //
 // Each method except [Store.FindBatch] returns as soon as its context ends. The
 // client may continue with the command in the background for a while. A client
@@ -231,6 +241,7 @@ var (
 	_ tokenauth.BatchFinder = (*Store)(nil)
 	_ tokenauth.Lister      = (*Store)(nil)
 	_ tokenauth.Refresher   = (*Store)(nil)
+	_ tokenauth.Renamer     = (*Store)(nil)
 )
 
 // New returns a [Store] that uses the client. The options may be nil. New does
@@ -253,13 +264,18 @@ func New(client rueidis.Client, o *Options) (*Store, error) {
 	return &Store{client: client, prefix: prefix, turn: make(chan struct{}, 1)}, nil
 }
 
-// Replace implements [tokenauth.Storage] with one script.
+// Replace implements [tokenauth.Storage] with one script. After an API key, it runs
+// another script, which removes expired keys of the user.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	digest, rest, err := encode(t)
 	if err != nil {
 		return err
 	}
-	return s.exec(ctx, replaceScript, t.Slot.User, field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10))
+	err = s.exec(ctx, replaceScript, t.Slot.User, field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10))
+	if err == nil && isKey(&t) {
+		s.dropExpired(ctx, t.Slot.User, t.IssuedAt)
+	}
+	return err
 }
 
 // Find implements [tokenauth.Storage] with one HGET.

@@ -599,6 +599,9 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	use := useOf(token, time.Now())
 	use.ExpiresAt = token.ExpiresAt.Add(time.Hour)
 	record(t, w, use)
+	if err := w.Rename(t.Context(), token.Slot, token.Digest, "another"); err != nil {
+		t.Error(err)
+	}
 	was := refreshToken("bob", 2, time.Hour, 30*24*time.Hour)
 	replace(t, w, was)
 	do(t, admin, "PERSIST", key("tokenauth:", was.Slot.User))

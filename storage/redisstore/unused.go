@@ -26,7 +26,7 @@ func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64
 		var runs []rueidis.LuaExec
 		err := s.each(ctx, conn, users, func(u tokenauth.UserKey, name, value string) {
 			t, err := decode([]byte(value))
-			if err != nil || u == namesKey || !t.IssuedAt.Before(before) {
+			if err != nil || u == namesKey || t.ClientID == keyClient || !t.IssuedAt.Before(before) {
 				return
 			}
 			runs = append(runs, rueidis.LuaExec{

@@ -199,6 +199,13 @@ func FuzzScriptsOnCorruptValues(f *testing.F) {
 		if got := stored(t, client, prefix, token); len(got) != len(value) {
 			t.Errorf("RecordUses changed %q to %q", value, got)
 		}
+		before, findErr := s.Find(t.Context(), token.Slot)
+		if err := s.Rename(t.Context(), token.Slot, token.Digest, "another"); err != nil && (findErr == nil || !errors.Is(err, tokenauth.ErrCorrupt)) {
+			t.Errorf("Rename of a value that Find reads with error %v returns error %v", findErr, err)
+		}
+		if got, err := s.Find(t.Context(), token.Slot); findErr == nil && (err != nil || got.DeviceName != "another" || got.Device != before.Device) {
+			t.Errorf("Rename changed %q to %q", value, stored(t, client, prefix, token))
+		}
 		next := deviceToken("alice", 1, "", time.Hour)
 		next.Digest = tokenauth.Digest{2}
 		corrupt()

@@ -26,6 +26,7 @@ type storage interface {
 	tokenauth.Purger
 	tokenauth.BulkRevoker
 	tokenauth.UseRecorder
+	tokenauth.Renamer
 }
 
 // A brokenCase is a storage that breaks some of the rules.
@@ -115,7 +116,7 @@ func TestRunDetectsBrokenDevices(t *testing.T) {
 		{"trims names of devices", stores(func(t *tokenauth.Token) { t.DeviceName = strings.TrimSpace(t.DeviceName) }), []string{"RoundTrip", "OddValues"}, ""},
 		{"stores devices in lower case", stores(func(t *tokenauth.Token) { t.Device = strings.ToLower(t.Device) }), []string{"RoundTrip"}, ""},
 		{"stores IssuedAt in whole seconds", stores(func(t *tokenauth.Token) { t.IssuedAt = t.IssuedAt.Truncate(time.Second) }),
-			[]string{"RoundTrip", "KeepsDeviceName", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused"}, ""},
+			[]string{"RoundTrip", "KeepsDeviceName", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused", "Rename", "RenameRace"}, ""},
 		{"stores IssuedAt in hundredths of a second", stores(func(t *tokenauth.Token) { t.IssuedAt = t.IssuedAt.Truncate(10 * time.Millisecond) }),
 			[]string{"RoundTrip", "KeepsDeviceName", "List", "RecordUses", "RecordUsesExtends", "RevokeUnused"}, ""},
 		{"stores lifetimes of 30 days at most", stores(func(t *tokenauth.Token) { t.Lifetime = min(t.Lifetime, 30*24*time.Hour) }), []string{"RoundTrip"}, ""},
@@ -126,13 +127,13 @@ func TestRunDetectsBrokenDevices(t *testing.T) {
 			return s.Replace(ctx, t)
 		}), []string{"RoundTrip", "KeepsDeviceName"}, ""},
 
-		{"does not keep the name of a device", recoded(withoutName, withName), []string{"KeepsDeviceName", "KeepsDeviceNameRace"}, ""},
+		{"does not keep the name of a device", recoded(withoutName, withName), []string{"KeepsDeviceName", "KeepsDeviceNameRace", "Rename", "RenameRace"}, ""},
 		{"never changes the name of a device", replaces(func(s *memory.Store, ctx context.Context, t tokenauth.Token) error {
 			if old, err := s.Find(ctx, t.Slot); err == nil && old.DeviceName != "" {
 				t.DeviceName = ""
 			}
 			return s.Replace(ctx, t)
-		}), []string{"KeepsDeviceName", "KeepsDeviceNameRace"}, ""},
+		}), []string{"KeepsDeviceName", "KeepsDeviceNameRace", "RenameRace"}, ""},
 		{"keeps the name of another device", replaces(func(s *memory.Store, ctx context.Context, t tokenauth.Token) error {
 			others, _ := s.List(ctx, t.Slot.User)
 			for _, other := range others {
@@ -151,7 +152,7 @@ func TestRunDetectsBrokenDevices(t *testing.T) {
 				names.Store(t.Slot, t.DeviceName)
 				return s.Replace(ctx, t)
 			}}
-		}, []string{"KeepsDeviceName"}, "KeepsDeviceNameRace"},
+		}, []string{"KeepsDeviceName", "Rename"}, "KeepsDeviceNameRace"},
 		{"does not keep the name of an expired token", func() methods {
 			m := recoded(func(*tokenauth.Token) {}, withName)()
 			m.replace = func(s *memory.Store, ctx context.Context, t tokenauth.Token) error {
@@ -229,11 +230,11 @@ func TestRunDetectsBrokenBulkRevokers(t *testing.T) {
 		{"does not revoke a client's devices", recoded(
 			func(t *tokenauth.Token) { t.ClientID, t.Device = t.ClientID+"\x00"+t.Device, "" },
 			func(t *tokenauth.Token) { t.ClientID, t.Device, _ = strings.Cut(t.ClientID, "\x00") },
-		), []string{"RevokeClientDevices", "RevokeClientRace"}, ""},
+		), []string{"RevokeClientDevices", "RevokeClientRace", "Keys"}, ""},
 		{"does not revoke a client's device that is a space", recoded(
 			func(t *tokenauth.Token) { t.Device = strings.TrimRight(t.Device, " ") },
 			func(t *tokenauth.Token) {
-				if t.Device == "" && t.Slot.Client != tokenauth.SlotOf("", t.ClientID).Client && t.Slot.User != (tokenauth.UserKey{}) {
+				if t.Device == "" && t.Slot.Client != tokenauth.SlotOf("", t.ClientID).Client && t.Slot.User != (tokenauth.UserKey{}) && t.ClientID != keyClient {
 					t.Device = " "
 				}
 			},
@@ -249,7 +250,7 @@ func TestRunDetectsBrokenBulkRevokers(t *testing.T) {
 				return s.RevokeAll(ctx)
 			}
 			return s.RevokeClient(ctx, c)
-		}), []string{"RevokeClientDevices"}, ""},
+		}), []string{"RevokeClientDevices", "Keys"}, ""},
 		{"revokes 1,000 tokens of a user at a client at most", clientRevokes(func(s *memory.Store, ctx context.Context, c string) error {
 			return some(s, ctx, 1000, none, func() error { return s.RevokeClient(ctx, c) })
 		}), []string{"RevokeClientDevices"}, ""},

@@ -13,7 +13,12 @@ import (
 // lists returns an error unless List returns exactly the tokens want for the
 // user.
 func lists(ctx context.Context, l tokenauth.Lister, user string, want ...tokenauth.Token) error {
-	got, err := l.List(ctx, tokenauth.UserKeyOf(user))
+	return listsOf(ctx, l, tokenauth.UserKeyOf(user), user, want...)
+}
+
+// listsOf is lists for the tokens with a user key.
+func listsOf(ctx context.Context, l tokenauth.Lister, u tokenauth.UserKey, user string, want ...tokenauth.Token) error {
+	got, err := l.List(ctx, u)
 	if err != nil {
 		return fmt.Errorf("List returned an error: %w", err)
 	}

@@ -75,6 +75,7 @@ type methods struct {
 	revokeUnused   func(*memory.Store, context.Context, time.Time) (int64, error)
 	findRefresh    func(*memory.Store, context.Context, []tokenauth.Slot) ([]tokenauth.Found, error)
 	refresh        func(s *memory.Store, ctx context.Context, was, t tokenauth.Token) (bool, error)
+	rename         func(*memory.Store, context.Context, tokenauth.Slot, tokenauth.Digest, string) error
 	updateCounters func(*counters, context.Context, []throttle.Key, func([]throttle.Counter)) error
 }
 
@@ -167,6 +168,13 @@ func (b *broken) Refresh(ctx context.Context, was, t tokenauth.Token) (bool, err
 		return b.refresh(&b.Store, ctx, was, t)
 	}
 	return b.Store.Refresh(ctx, was, t)
+}
+
+func (b *broken) Rename(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest, name string) error {
+	if b.rename != nil {
+		return b.rename(&b.Store, ctx, slot, d, name)
+	}
+	return b.Store.Rename(ctx, slot, d, name)
 }
 
 func (b *broken) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {

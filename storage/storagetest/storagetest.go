@@ -11,7 +11,7 @@
 // Run also tests the optional interfaces that the storage implements:
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
 // [tokenauth.Watcher], [tokenauth.BulkRevoker], [tokenauth.UseRecorder],
-// [tokenauth.Refresher] and [throttle.Storage].
+// [tokenauth.Refresher], [tokenauth.Renamer] and [throttle.Storage].
 // [RunClients] tests a client registry.
 package storagetest
 
@@ -127,6 +127,9 @@ var rules = []rule{
 	{"FindRefreshKept", "FindRefresh and Refresh do not modify their arguments, and the results of FindRefresh do not change after it has returned.", findRefreshKept},
 	{"FindRefreshContextEnded", "When its context ends, FindRefresh returns soon, and does not return ErrNotFound or ErrCorrupt for a stored token.", findRefreshContextEnded},
 	{"FindRefreshRace", "FindRefresh reads each slot after the call began, and a token and its Refresh in one step.", findRefreshRace},
+	{"Keys", "An API key, a token with the client ID \x01key, keeps its expiry in the year 9999 to the second. RevokeUnused, RevokeClient of any client and Purge keep it.", keys},
+	{"Rename", "Rename changes the DeviceName of the token with the digest, and nothing else. It changes nothing and returns nil if the slot is empty or holds another token.", rename},
+	{"RenameRace", "Rename compares the digest and changes the name in one atomic step. It neither brings a token back that ends meanwhile, nor changes another one, nor undoes a concurrent change.", renameRace},
 	{"CountersRoundTrip", "UpdateCounters calls the function with each counter as it was stored, or zero if it was not stored.", countersRoundTrip},
 	{"CountersAtomic", "UpdateCounters reads and stores all its counters in one atomic step.", countersAtomic},
 	{"CountersUnchanged", "UpdateCounters keeps the counters that the function does not change.", countersUnchanged},

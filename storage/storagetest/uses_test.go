@@ -123,7 +123,8 @@ func TestRunDetectsBrokenUseRecorders(t *testing.T) {
 	t.Parallel()
 	detects(t, []brokenCase{
 		{"records nothing", recordsUses(func(*memory.Store, context.Context, []tokenauth.Use) error { return nil }), []string{
-			"RecordUses", "RecordUsesDigest", "RecordUsesExtends", "RecordUsesMany", "RecordUsesRace", "RecordUsesContextEnded", "RevokeUnused", "RevokeUnusedAll"}, ""},
+			"RecordUses", "RecordUsesDigest", "RecordUsesExtends", "RecordUsesMany", "RecordUsesRace", "RecordUsesContextEnded", "RevokeUnused", "RevokeUnusedAll",
+			"Keys", "Rename", "RenameRace"}, ""},
 		{"records an earlier hour over a later one", keeps(
 			func(r *useRecord, u *tokenauth.Use) { *r = useRecord{digest: u.Digest, at: u.At} },
 			lists,
@@ -132,7 +133,7 @@ func TestRunDetectsBrokenUseRecorders(t *testing.T) {
 			if listed {
 				t.LastSeen = r.at
 			}
-		}), []string{"RecordUsesDigest"}, "RecordUsesRace"},
+		}), []string{"RecordUsesDigest", "Rename"}, "RecordUsesRace"},
 		{"records no use that is earlier than one of the token before", keeps(
 			func(r *useRecord, u *tokenauth.Use) {
 				if u.At.After(r.at) {
@@ -145,7 +146,7 @@ func TestRunDetectsBrokenUseRecorders(t *testing.T) {
 			if r.digest == t.Digest {
 				t.LastSeen = r.at
 			}
-		}), []string{"RecordUses", "RecordUsesDigest", "RecordUsesExtends", "RecordUsesMany", "RecordUsesRace", "RecordUsesContextEnded", "RevokeUnused", "RevokeUnusedAll"}, "RevokeUnusedRace"},
+		}), []string{"RecordUses", "RecordUsesDigest", "RecordUsesExtends", "RecordUsesMany", "RecordUsesRace", "RecordUsesContextEnded", "RevokeUnused", "RevokeUnusedAll", "Keys", "Rename", "RenameRace"}, "RevokeUnusedRace"},
 		{"records a use of any token", changesUses(func(s *memory.Store, ctx context.Context, u *tokenauth.Use) {
 			if t, err := s.Find(ctx, u.Slot); err == nil {
 				u.Digest = t.Digest
@@ -213,7 +214,7 @@ func TestRunDetectsBrokenUseRecorders(t *testing.T) {
 					s.RecordUses(ctx, []tokenauth.Use{{Slot: t.Slot, Digest: t.Digest, At: t.LastSeen}})
 				}
 			}
-		}), []string{"RecordUsesRace"}, ""},
+		}), []string{"RecordUsesRace"}, "RenameRace"},
 		{"extends tokens when the context has ended, but records no use", changesUses(func(_ *memory.Store, ctx context.Context, u *tokenauth.Use) {
 			if ctx.Err() != nil {
 				u.At = time.Time{}
@@ -233,7 +234,7 @@ func TestRunDetectsBrokenUseRecorders(t *testing.T) {
 		}), []string{"RecordUsesContextEnded"}, ""},
 
 		{"revokes no unused token", revokesUnused(func(_ *memory.Store, ctx context.Context, _ time.Time) (int64, error) { return 0, ctx.Err() }),
-			[]string{"RevokeUnused", "RevokeUnusedAll"}, ""},
+			[]string{"RevokeUnused", "RevokeUnusedAll", "Keys"}, ""},
 		{"revokes tokens issued or used at the given time", revokesUnused(func(s *memory.Store, ctx context.Context, before time.Time) (int64, error) {
 			return s.RevokeUnused(ctx, before.Add(time.Millisecond))
 		}), []string{"RevokeUnused", "RevokeUnusedAll"}, "RevokeUnusedRace"},

@@ -63,7 +63,7 @@ type situation struct {
 }
 
 func situations() []situation {
-	return slices.Concat(parsing, authorization, semantics, faults, overload, leakage, devices, webPages, refreshTokens)
+	return slices.Concat(parsing, authorization, semantics, faults, overload, leakage, devices, webPages, refreshTokens, apiKeys)
 }
 
 // TestAbuse runs each situation of the catalogue as a subtest. With -v it lists
@@ -100,15 +100,15 @@ func TestAbuseIsComplete(t *testing.T) {
 	for _, chapter := range []struct {
 		letter string
 		last   int
-	}{{"P", 48}, {"A", 27}, {"U", 39}, {"D", 30}, {"T", 20}, {"L", 20}, {"V", 9}, {"W", 4}, {"R", 6}} {
+	}{{"P", 48}, {"A", 27}, {"U", 39}, {"D", 30}, {"T", 20}, {"L", 20}, {"V", 9}, {"W", 4}, {"R", 6}, {"K", 6}} {
 		for i := range chapter.last {
 			if id := fmt.Sprintf("%s%02d", chapter.letter, i+1); id != "L17" {
 				want = append(want, id)
 			}
 		}
 	}
-	if len(want) != 202 {
-		t.Fatalf("the list of expected ids has %d entries, want 202", len(want))
+	if len(want) != 208 {
+		t.Fatalf("the list of expected ids has %d entries, want 208", len(want))
 	}
 	seen := make(map[string]int)
 	for _, s := range situations() {
@@ -231,6 +231,10 @@ func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	mux.Handle("/admin", h.auth.RequireRole("Administrator")(who))
 	mux.Handle("/app", h.auth.RequireClient("app")(who))
 	mux.Handle("/open", h.auth.Optional(who))
+	if h.auth.Options().Keys != nil {
+		mux.Handle("/reports", tokenauth.Requirement{Keys: true}.Guard(h.auth)(who))
+		mux.Handle("/audit", tokenauth.Requirement{Keys: true, Roles: []string{"Auditor"}}.Guard(h.auth)(who))
+	}
 	return mux
 }
 
@@ -245,6 +249,10 @@ func abuseGin(before ...gin.HandlerFunc) func(*abuseHost, http.HandlerFunc) http
 		r.Any("/admin", ginadapter.RequireRole(h.auth, "Administrator"), gin.WrapF(who))
 		r.Any("/app", ginadapter.RequireClient(h.auth, "app"), gin.WrapF(who))
 		r.Any("/open", ginadapter.Optional(h.auth), gin.WrapF(who))
+		if h.auth.Options().Keys != nil {
+			r.Any("/reports", ginadapter.Guard(h.auth, tokenauth.Requirement{Keys: true}), gin.WrapF(who))
+			r.Any("/audit", ginadapter.Guard(h.auth, tokenauth.Requirement{Keys: true, Roles: []string{"Auditor"}}), gin.WrapF(who))
+		}
 		return r
 	}
 }

@@ -10,15 +10,15 @@ package event
 type Kind int
 
 const (
-	// Issued: the Service issued a token.
+	// Issued: the Service issued a token. With [ReasonKey], a user made an API key.
 	Issued Kind = iota + 1
 	// SignInRefused: the Service refused a sign-in, or a password that the host
 	// asked for again (Service.VerifyPassword). The [Reason] says why. Without a
 	// Reason, the password was right, but something else is missing, such as a
 	// one-time code. The user and the client are not authenticated.
 	SignInRefused
-	// Validated: the access token of a request is valid. With [ReasonFallback],
-	// Options.Fallback authenticated the request.
+	// Validated: the access token of a request is valid. With [ReasonKey], it is an API
+	// key. With [ReasonFallback], Options.Fallback authenticated the request.
 	Validated
 	// Refused: the Service refused a request on a protected route, a request to
 	// the revocation or introspection endpoint, or a call of Service.Validate.
@@ -30,7 +30,8 @@ const (
 	Introspected
 	// Revoked: the Service revoked a token that was stored. With [ReasonUser],
 	// [ReasonClient] or [ReasonAll] it revoked all tokens of a user, of a client
-	// or in the storage, if there were any.
+	// or in the storage, if there were any. With [ReasonKey] it revoked an API key, or
+	// all of a user.
 	Revoked
 	// Refreshed: the Service issued a new pair of tokens for a refresh token. With
 	// [ReasonRepeated] or [ReasonRepeatedElsewhere], it returned the current pair to
@@ -115,6 +116,11 @@ const (
 	// there is a copy of it. The Service ended the sign-in, which is a [Revoked] event
 	// with the same Reason.
 	ReasonReused Reason = "reused"
+	// ReasonKey is about an API key. For an [Issued] event, a user made a key. For a
+	// [Validated] event, the request has a key. For a [Revoked] event, the Service
+	// revoked a key, or all keys of a user. For a [Refused] event, the key is valid,
+	// but the route lets only sign-ins through.
+	ReasonKey Reason = "key"
 	// ReasonFallback, only for a [Validated] event: Options.Fallback
 	// authenticated the request.
 	ReasonFallback Reason = "fallback"

@@ -53,6 +53,7 @@ func TestAnswers(t *testing.T) {
 			{"further parameters", tokenauth.Options{Clients: registry{}, Parameters: []string{"otp", "Recovery.Code"}}, everything},
 			{"refresh tokens", tokenauth.Options{Refresh: new(tokenauth.RefreshOptions)}, without},
 			{"clients with refresh tokens", tokenauth.Options{Clients: registry{}, Refresh: &tokenauth.RefreshOptions{Prefix: "r_"}, Lifetime: 15 * time.Minute}, everything},
+			{"API keys", tokenauth.Options{Keys: new(tokenauth.KeyOptions)}, without},
 			{"POST only", tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/oauth/token"}}},
 		} {
 			t.Run(name+"/"+test.name, func(t *testing.T) {
@@ -240,11 +241,11 @@ func (c *checker) allSeen() {
 	}
 }
 
-// neverHere reports whether a described response is tested elsewhere: /admin sends
-// the same ones as /me, except 403. A 403 for a client needs a route for certain
-// clients.
+// neverHere reports whether a described response is tested elsewhere: /admin and
+// /reports send the same ones as /me, except 403. A 403 for a client needs a route
+// for certain clients.
 func neverHere(path, status, name string) bool {
-	return path == "/admin" && (status != "403" || name == "client")
+	return path == "/reports" && status != "200" || path == "/admin" && (status != "403" || name == "client")
 }
 
 func form(pairs ...string) string {
@@ -476,6 +477,24 @@ func (c *checker) metadata() {
 	c.try(path, "get", call{status: 200, name: "metadata"}, call{status: 405, method: "POST"})
 }
 
+// key returns an API key of the user with the access token.
+func (c *checker) key(accessToken string) string {
+	c.Helper()
+	owner, err := c.h.auth.Validate(c.Context(), accessToken)
+	if err != nil {
+		c.Fatal(err)
+	}
+	keys, err := tokenauth.NewKeys(c.h.auth)
+	if err != nil {
+		c.Fatal(err)
+	}
+	key, _, err := keys.Create(c.Context(), owner, tokenauth.Key{Name: "a script"})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return key.Reveal()
+}
+
 func (c *checker) protected() {
 	c.Helper()
 	bearer := func(tokens ...string) http.Header {
@@ -495,6 +514,11 @@ func (c *checker) protected() {
 		call{status: 401, name: "replaced", header: bearer(replaced)},
 	)
 	c.try("/admin", "get", call{status: 403, name: "role", header: bearer(token)}, call{status: 401, name: "none"})
+	if c.h.auth.Options().Keys != nil {
+		key := c.key(token)
+		c.try("/admin", "get", call{status: 403, name: "key", header: bearer(key)})
+		c.try("/reports", "get", call{status: 200, header: bearer(key)}, call{status: 200, header: bearer(token)}, call{status: 401, name: "none"})
+	}
 	c.h.storage.fails.Store(true)
 	c.try("/me", "get", call{status: 503, name: "unavailable", header: bearer(token)})
 	c.h.storage.fails.Store(false)

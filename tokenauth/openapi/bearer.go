@@ -24,7 +24,12 @@ const (
 // [tokenauth.Service.RequireRole]. If the operation already has a response with
 // one of these statuses, that response stays.
 //
-// Protected panics if the operation's "responses" do not encode to a JSON object.
+// For a route that also takes API keys ([tokenauth.Requirement.Keys]), set
+// "security" to a list with {"key": []}. Protected keeps the requirements in the
+// list, as alternatives.
+//
+// Protected panics if the operation's "responses" do not encode to a JSON object, or
+// its "security" does not encode to a list of objects.
 func Protected(operation map[string]any, anyOf ...string) map[string]any {
 	operation = maps.Clone(operation)
 	if operation == nil {
@@ -44,9 +49,22 @@ func Protected(operation map[string]any, anyOf ...string) map[string]any {
 			security = append(security, object{{"bearer", []string{role}}})
 		}
 	}
+	security = append(security, requirements(operation["security"])...)
 	maps.Copy(responses, members(operation["responses"]))
 	operation["security"], operation["responses"] = security, responses
 	return operation
+}
+
+// requirements returns the Security Requirement Objects of an operation.
+func requirements(v any) (list []object) {
+	b, err := encode(v)
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	if err != nil {
+		panic("openapi: the security of an operation must encode to a list of JSON objects: " + err.Error())
+	}
+	return list
 }
 
 // members returns the members of a value that encodes to a JSON object, such as
@@ -90,6 +108,9 @@ func (f *facts) bearerAnswers() []namedAnswer {
 	forbidden := object{
 		message(refusal{"role", wire.InsufficientScope, wire.RoleMissing}, wire.Denied),
 		message(refusal{"client", wire.InsufficientScope, wire.ClientNotAdmitted}, wire.Denied),
+	}
+	if f.Keys != nil {
+		forbidden = append(forbidden, message(refusal{"key", wire.InsufficientScope, wire.KeyNotAdmitted}, wire.Denied))
 	}
 	challenge := wwwAuthenticate("The error insufficient_scope (RFC 6750 §3.1).", refused(wire.InsufficientScope, ""))
 	if f.hasCookie() {

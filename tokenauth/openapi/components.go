@@ -35,6 +35,9 @@ func (f *facts) components() object {
 
 func (f *facts) securitySchemes() object {
 	schemes := object{{"bearer", f.tokenScheme()}}
+	if f.Keys != nil {
+		schemes = append(schemes, member{"key", f.keyScheme()})
+	}
 	if f.clients() {
 		schemes = append(schemes, member{"client", object{
 			{"type", "http"}, {"scheme", "basic"},

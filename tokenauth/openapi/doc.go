@@ -26,7 +26,8 @@
 // [Options.Paths] adds the host's own routes, which the page shows first. A host
 // that already has an OpenAPI description adds the Token API to it with
 // [Description.Merge]. In both cases, the host's operations can refer to the
-// security scheme "bearer" and to these error responses of protected routes:
+// security scheme "bearer", to "key" if the Service has API keys
+// ([tokenauth.Options.Keys]), and to these error responses of protected routes:
 //
 //	status  #/components/responses/…
 //	400     BearerInvalidRequest

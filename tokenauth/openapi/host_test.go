@@ -166,6 +166,16 @@ func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints,
 	h.handler, mounted = on(h, e)
 	if more == nil {
 		more = &openapi.Options{Paths: own()}
+		if o.Keys != nil {
+			more.Paths["/reports"] = map[string]any{"get": openapi.Protected(map[string]any{
+				"operationId": "reports", "summary": "For people and scripts", "tags": []string{"Host"},
+				"security": []map[string][]string{{"key": {}}},
+				"responses": map[string]any{"200": map[string]any{
+					"description": "Done.",
+					"headers":     map[string]any{"Cache-Control": map[string]any{"schema": map[string]any{"const": "private"}}},
+				}},
+			})}
+		}
 	}
 	if h.d, err = openapi.New(h.auth, mounted, more); err != nil {
 		t.Fatal(err)
@@ -190,6 +200,9 @@ func onMux(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
 		json.NewEncoder(w).Encode(map[string]string{"name": token.Principal.UserName})
 	})
 	mux.Handle("/me", h.auth.RequireBearer(who))
+	if h.auth.Options().Keys != nil {
+		mux.Handle("/reports", tokenauth.Requirement{Keys: true}.Guard(h.auth)(who))
+	}
 	mux.Handle("/admin", h.auth.RequireRole("Administrator", "Owner")(who))
 	mux.HandleFunc("/openapi.json", func(w http.ResponseWriter, r *http.Request) { h.d.ServeHTTP(w, r) })
 	for _, path := range []string{"/docs", "/docs/"} {
@@ -207,6 +220,9 @@ func onGin(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
 	}
 	r.GET("/me", ginadapter.RequireBearer(h.auth), who)
 	r.GET("/admin", ginadapter.RequireRole(h.auth, "Administrator", "Owner"), who)
+	if h.auth.Options().Keys != nil {
+		r.GET("/reports", ginadapter.Guard(h.auth, tokenauth.Requirement{Keys: true}), who)
+	}
 	r.GET("/openapi.json", func(c *gin.Context) { h.d.ServeHTTP(c.Writer, c.Request) })
 	for _, path := range []string{"/docs", "/docs/*file"} {
 		r.GET(path, func(c *gin.Context) { h.d.Page().ServeHTTP(c.Writer, c.Request) })

@@ -11,16 +11,18 @@ import (
 // tokenPlace returns the place that the description shows: Bearer if the host
 // lists it, and otherwise the first listed place that OpenAPI can describe. It
 // returns Bearer if there is none.
-func (f *facts) tokenPlace() place.Place {
+func (f *facts) tokenPlace() place.Place { return shown(f.Places) }
+
+func shown(places []place.Place) place.Place {
 	bearer := place.Scheme("Bearer")
 	isBearer := func(p place.Place) bool {
 		s, ok := p.(place.Scheme)
 		return ok && strings.EqualFold(string(s), string(bearer))
 	}
-	if f.Places == nil || slices.ContainsFunc(f.Places, isBearer) {
+	if places == nil || slices.ContainsFunc(places, isBearer) {
 		return bearer
 	}
-	for _, p := range f.Places {
+	for _, p := range places {
 		if p != (place.WebSocket{}) {
 			return p
 		}
@@ -30,23 +32,48 @@ func (f *facts) tokenPlace() place.Place {
 
 // tokenScheme returns the security scheme of protected routes.
 func (f *facts) tokenScheme() object {
-	const filled = "Signing in on this page fills it in."
-	key := func(in, name, description string) object {
-		return object{{"type", "apiKey"}, {"in", in}, {"name", name}, {"description", description}}
-	}
-	switch p := f.tokenPlace().(type) {
-	case place.Header:
-		return key("header", string(p), "The access token. "+filled)
+	const filled = " Signing in on this page fills it in."
+	p := f.tokenPlace()
+	description := "The access token." + filled
+	switch p := p.(type) {
 	case place.Cookie:
-		return key("cookie", cookie.Attributes(p).Prefixed(), "The access token. A browser sends it by itself after the user has signed in.")
+		description = "The access token. A browser sends it by itself after the user has signed in."
 	case place.InsecureQuery:
-		return key("query", string(p), "The access token, for GET and HEAD. "+filled)
+		description = "The access token, for GET and HEAD." + filled
 	case place.Scheme:
-		if !strings.EqualFold(string(p), "Bearer") {
-			return object{{"type", "http"}, {"scheme", strings.ToLower(string(p))}, {"description", "The access token."}}
+		if strings.EqualFold(string(p), "Bearer") {
+			description = "The access token (RFC 6750)." + filled
+		} else {
+			description = "The access token."
 		}
 	}
-	return object{{"type", "http"}, {"scheme", "bearer"}, {"description", "The access token (RFC 6750). " + filled}}
+	return scheme(p, description)
+}
+
+// keyScheme returns the security scheme of an API key. It is in the place of the access
+// token. But guards accept no key in a cookie.
+func (f *facts) keyScheme() object {
+	others := slices.DeleteFunc(slices.Clone(f.Places), isCookie)
+	return scheme(shown(others), "An API key, which begins with "+f.Keys.Prefix+". A user makes it for a script. Only the routes that name it accept it.")
+}
+
+// scheme returns a Security Scheme Object for a place.
+func scheme(p place.Place, description string) object {
+	key := func(in, name string) object {
+		return object{{"type", "apiKey"}, {"in", in}, {"name", name}, {"description", description}}
+	}
+	scheme := "bearer"
+	switch p := p.(type) {
+	case place.Header:
+		return key("header", string(p))
+	case place.Cookie:
+		return key("cookie", cookie.Attributes(p).Prefixed())
+	case place.InsecureQuery:
+		return key("query", string(p))
+	case place.Scheme:
+		scheme = strings.ToLower(string(p))
+	}
+	return object{{"type", "http"}, {"scheme", scheme}, {"description", description}}
 }
 
 // tokenExample returns a line of a request with an access token.
@@ -66,9 +93,9 @@ func (f *facts) tokenExample() string {
 }
 
 // hasCookie reports whether the token of a request may be in a cookie.
-func (f *facts) hasCookie() bool {
-	return slices.ContainsFunc(f.Places, func(p place.Place) bool {
-		_, ok := p.(place.Cookie)
-		return ok
-	})
+func (f *facts) hasCookie() bool { return slices.ContainsFunc(f.Places, isCookie) }
+
+func isCookie(p place.Place) bool {
+	_, ok := p.(place.Cookie)
+	return ok
 }

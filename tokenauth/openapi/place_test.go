@@ -2,6 +2,7 @@ package openapi_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -86,4 +87,60 @@ func TestDescribesWhereTheTokenIs(t *testing.T) {
 			t.Errorf("%v: a guard answered %d to the request of the description", test.places, w.Code)
 		}
 	}
+}
+
+// The description has a security scheme for API keys only with [tokenauth.Options.Keys].
+// It shows a place where guards accept a key, so no cookie.
+func TestDescribesTheSchemeOfKeys(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		keys   *tokenauth.KeyOptions
+		places []place.Place
+		want   map[string]any
+	}{
+		{nil, nil, nil},
+		{&tokenauth.KeyOptions{Prefix: "acme_"}, nil, map[string]any{"type": "http", "scheme": "bearer"}},
+		{&tokenauth.KeyOptions{Prefix: "acme_"}, []place.Place{place.Cookie{Name: "session"}, place.Header("X-Token")}, map[string]any{"type": "apiKey", "in": "header", "name": "X-Token"}},
+	} {
+		auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{Keys: test.keys, Places: test.places})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := openapi.New(auth, tokenauth.Endpoints{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		valid(t, d.JSON())
+		scheme, _ := at(document(t, d.JSON()), "components", "securitySchemes", "key").(map[string]any)
+		if (scheme != nil) != (test.keys != nil) {
+			t.Errorf("%v: got the scheme %v", test.keys, scheme)
+		}
+		for name, want := range test.want {
+			if scheme[name] != want {
+				t.Errorf("%v: the scheme is %v, want %s %q", test.places, scheme, name, want)
+			}
+		}
+		if text := fmt.Sprint(scheme["description"]); test.keys != nil && !strings.Contains(text, "begins with acme_") {
+			t.Errorf("got the description %s", text)
+		}
+	}
+}
+
+// Protected keeps the requirements that an operation has, as alternatives.
+func TestProtectedKeepsSecurity(t *testing.T) {
+	t.Parallel()
+	operation := map[string]any{"security": []map[string][]string{{"key": {}}}, "responses": map[string]any{}}
+	b, err := json.Marshal(openapi.Protected(operation, "Reader")["security"])
+	if want := `[{"bearer":["Reader"]},{"key":[]}]`; err != nil || string(b) != want {
+		t.Errorf("got %s, %v, want %s", b, err, want)
+	}
+	if b, _ := json.Marshal(operation["security"]); string(b) != `[{"key":[]}]` {
+		t.Errorf("Protected changed its argument to %s", b)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("security that is not a list: Protected did not panic")
+		}
+	}()
+	openapi.Protected(map[string]any{"security": "key"})
 }

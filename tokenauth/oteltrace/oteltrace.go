@@ -27,9 +27,10 @@ import (
 // Options configures [New]. Nil or the zero value selects the defaults.
 type Options struct {
 	// UserID adds [tokenauth.Event.UserID] to the spans, as the attribute
-	// enduser.id, and [tokenauth.Event.Device] as app.installation.id. By
-	// default, spans have neither, because both are personal data. Besides,
-	// traces are often kept longer than logs, and read by more people.
+	// enduser.id, [tokenauth.Event.Device] as app.installation.id, and
+	// [tokenauth.Event.Key] as tokenauth.key. By default, spans have none of
+	// them, because they are personal data. Besides, traces are often kept longer
+	// than logs, and read by more people.
 	UserID bool
 }
 
@@ -49,6 +50,7 @@ const (
 const (
 	reasonKey   = attribute.Key("tokenauth.reason")
 	clientIDKey = attribute.Key("tokenauth.client_id")
+	keyKey      = attribute.Key("tokenauth.key")
 )
 
 // New returns a func for [tokenauth.Options.Observers] that records spans with
@@ -63,9 +65,9 @@ const (
 //     empty.
 //   - The attribute tokenauth.client_id is [tokenauth.Event.ClientID], unless
 //     that is empty.
-//   - With [Options.UserID], the attributes enduser.id and app.installation.id
-//     are [tokenauth.Event.UserID] and [tokenauth.Event.Device], unless those are
-//     empty.
+//   - With [Options.UserID], the attributes enduser.id, app.installation.id and
+//     tokenauth.key are [tokenauth.Event.UserID], [tokenauth.Event.Device] and
+//     [tokenauth.Event.Key], unless those are empty.
 //   - For [event.Unavailable], the status is Error, and the span has the
 //     attribute error.type. If the reason is [event.ReasonCanceled], the client
 //     disconnected, so the status is not Error. Refusals do not have the status
@@ -107,6 +109,9 @@ func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 	}
 	if e.UserID != "" && o.options.UserID {
 		attributes = append(attributes, userIDKey.String(e.UserID))
+	}
+	if e.Key != "" && o.options.UserID {
+		attributes = append(attributes, keyKey.String(e.Key))
 	}
 	if e.Device != "" && o.options.UserID {
 		attributes = append(attributes, deviceKey.String(e.Device))

@@ -52,6 +52,7 @@ func TestEventsBecomeSpans(t *testing.T) {
 		e.Kind, e.Reason, e.Duration = kind, reason, 300*time.Nanosecond
 		return e
 	}
+	byKey := tokenauth.Event{Kind: event.Validated, Reason: event.ReasonKey, UserID: "17", Key: "key_7Hq2sXb0pQ4e"}
 	anonymous := tokenauth.Event{Kind: event.Refused, Reason: event.ReasonNoCredentials}
 	client := text("tokenauth.client_id", "web")
 	for _, test := range []struct {
@@ -78,6 +79,11 @@ func TestEventsBecomeSpans(t *testing.T) {
 			of(event.RefreshRefused, event.ReasonReused), nil, "tokenauth refresh_refused",
 			[]attribute.KeyValue{text("tokenauth.reason", "reused"), client}, codes.Unset,
 		},
+		{
+			byKey, &oteltrace.Options{UserID: true}, "tokenauth validated",
+			[]attribute.KeyValue{text("tokenauth.reason", "key"), text("enduser.id", "17"), text("tokenauth.key", byKey.Key)}, codes.Unset,
+		},
+		{byKey, nil, "tokenauth validated", []attribute.KeyValue{text("tokenauth.reason", "key")}, codes.Unset},
 		{
 			anonymous, &oteltrace.Options{UserID: true}, "tokenauth refused",
 			[]attribute.KeyValue{text("tokenauth.reason", "no_credentials")}, codes.Unset,

@@ -502,8 +502,12 @@ func (a *Account) StillValid(p tokenauth.Principal) bool {
 // roles, attributes or Row have changed since p was made from it. Otherwise it returns
 // [tokenauth.ErrRejected]. It is for a [tokenauth.Reloader] of a host that looks up
 // accounts itself, for example by ID.
+//
+// If p has only a UserID and a UserName, as for the owner of an API key
+// ([tokenauth.Options.Keys]), Reload accepts every change.
 func (a *Account) Reload(p tokenauth.Principal) (tokenauth.Principal, error) {
-	if a.Disabled || a.UserID != p.UserID || a.stampWith(p.Roles) != p.Stamp {
+	ofKey := p.Stamp == "" && p.Roles == nil
+	if a.Disabled || a.UserID != p.UserID || !ofKey && a.stampWith(p.Roles) != p.Stamp {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}
 	return a.Principal(), nil

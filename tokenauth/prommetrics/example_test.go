@@ -29,5 +29,5 @@ func Example() {
 	fmt.Println(testutil.GatherAndCount(registry, "tokenauth_events_total"))
 	// Output:
 	// tokenauth: the access token is invalid
-	// 38 <nil>
+	// 42 <nil>
 }

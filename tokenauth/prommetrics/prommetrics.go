@@ -64,20 +64,20 @@ var sorts = []struct {
 	kind    event.Kind
 	reasons []event.Reason
 }{
-	{event.Issued, []event.Reason{""}},
+	{event.Issued, []event.Reason{"", event.ReasonKey}},
 	{event.SignInRefused, []event.Reason{
 		"", event.ReasonMalformed, event.ReasonCredentials, event.ReasonClient, event.ReasonThrottled,
 	}},
-	{event.Validated, []event.Reason{"", event.ReasonFallback}},
+	{event.Validated, []event.Reason{"", event.ReasonKey, event.ReasonFallback}},
 	{event.Refused, []event.Reason{
 		event.ReasonMalformed, event.ReasonNoCredentials, event.ReasonInvalid, event.ReasonExpired,
-		event.ReasonReplaced, event.ReasonRole, event.ReasonClient, event.ReasonCrossSite,
+		event.ReasonReplaced, event.ReasonRole, event.ReasonClient, event.ReasonKey, event.ReasonCrossSite,
 	}},
 	{event.Introspected, []event.Reason{
 		"", event.ReasonInvalid, event.ReasonExpired, event.ReasonReplaced, event.ReasonClient,
 	}},
 	{event.Revoked, []event.Reason{
-		"", event.ReasonUser, event.ReasonClient, event.ReasonDevices, event.ReasonReused, event.ReasonAll,
+		"", event.ReasonUser, event.ReasonClient, event.ReasonKey, event.ReasonDevices, event.ReasonReused, event.ReasonAll,
 	}},
 	{event.Refreshed, []event.Reason{"", event.ReasonRepeated, event.ReasonRepeatedElsewhere}},
 	{event.RefreshRefused, []event.Reason{event.ReasonInvalid, event.ReasonExpired, event.ReasonClient, event.ReasonReused}},

@@ -25,6 +25,7 @@ tokenauth_events_total{kind="introspected",reason="expired"} 0
 tokenauth_events_total{kind="introspected",reason="invalid"} 0
 tokenauth_events_total{kind="introspected",reason="replaced"} 0
 tokenauth_events_total{kind="issued",reason=""} 0
+tokenauth_events_total{kind="issued",reason="key"} 0
 tokenauth_events_total{kind="refresh_refused",reason="client"} 0
 tokenauth_events_total{kind="refresh_refused",reason="expired"} 0
 tokenauth_events_total{kind="refresh_refused",reason="invalid"} 0
@@ -36,6 +37,7 @@ tokenauth_events_total{kind="refused",reason="client"} 0
 tokenauth_events_total{kind="refused",reason="cross_site"} 0
 tokenauth_events_total{kind="refused",reason="expired"} 0
 tokenauth_events_total{kind="refused",reason="invalid"} 0
+tokenauth_events_total{kind="refused",reason="key"} 0
 tokenauth_events_total{kind="refused",reason="malformed"} 0
 tokenauth_events_total{kind="refused",reason="no_credentials"} 0
 tokenauth_events_total{kind="refused",reason="replaced"} 0
@@ -44,6 +46,7 @@ tokenauth_events_total{kind="revoked",reason=""} 0
 tokenauth_events_total{kind="revoked",reason="all"} 0
 tokenauth_events_total{kind="revoked",reason="client"} 0
 tokenauth_events_total{kind="revoked",reason="devices"} 0
+tokenauth_events_total{kind="revoked",reason="key"} 0
 tokenauth_events_total{kind="revoked",reason="reused"} 0
 tokenauth_events_total{kind="revoked",reason="user"} 0
 tokenauth_events_total{kind="sign_in_refused",reason=""} 0
@@ -57,6 +60,7 @@ tokenauth_events_total{kind="unavailable",reason="canceled"} 0
 tokenauth_events_total{kind="unavailable",reason="internal"} 0
 tokenauth_events_total{kind="validated",reason=""} 0
 tokenauth_events_total{kind="validated",reason="fallback"} 0
+tokenauth_events_total{kind="validated",reason="key"} 0
 `
 
 func register(t *testing.T, collectors ...prometheus.Collector) *prometheus.Registry {

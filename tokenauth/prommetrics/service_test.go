@@ -97,6 +97,7 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 		Places:    []place.Place{place.Scheme("Bearer"), place.Cookie{Name: "token"}},
 		Devices:   &tokenauth.DeviceOptions{Parameter: "device", Max: 1},
 		Refresh:   new(tokenauth.RefreshOptions),
+		Keys:      new(tokenauth.KeyOptions),
 		Observers: []func(context.Context, tokenauth.Event){m.Observe},
 		Logger:    slog.New(slog.DiscardHandler),
 		Now:       h.clock.Now,
@@ -202,6 +203,29 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.AddCookie(&http.Cookie{Name: "session", Value: "x"})
 		h.serve(h.guard, 200, r)
+	})
+	keys, err := tokenauth.NewKeys(h.auth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, err := h.auth.Validate(t.Context(), good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var key tokenauth.Secret
+	var made tokenauth.Key
+	happens("issued key", func() {
+		if key, made, err = keys.Create(t.Context(), owner, tokenauth.Key{Name: "script"}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	admits := tokenauth.Requirement{Keys: true}.Guard(h.auth)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	happens("validated key", func() { h.get(admits, 200, "Bearer "+key.Reveal()) })
+	happens("refused key", func() { h.get(h.guard, 403, "Bearer "+key.Reveal()) })
+	happens("revoked key", func() {
+		if err := keys.Revoke(t.Context(), owner.Principal.UserID, made.ID); err != nil {
+			t.Error(err)
+		}
 	})
 	happens("refused malformed", func() { h.get(h.guard, 400, "Bearer "+good, "Bearer "+good) })
 	happens("refused no_credentials", func() { h.get(h.guard, 401) })

@@ -218,3 +218,34 @@ func ExampleFailingStorage() {
 	// true
 	// <nil>
 }
+
+// A script calls a route with an API key, until its user is disabled. A key needs a user
+// whom the test added. In a test, t is its *testing.T.
+func ExampleNew_keys() {
+	auth := tokenauthtest.New(t, &tokenauth.Options{Keys: new(tokenauth.KeyOptions)})
+	alice := tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}
+	auth.Users.Add(alice, "correct horse")
+	keys, err := tokenauth.NewKeys(auth.Service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, _, err := keys.Create(context.Background(), tokenauth.Token{Principal: alice}, tokenauth.Key{Name: "nightly report"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reports := auth.Authorizer(tokenauth.Requirement{Roles: []string{"Reader"}, Keys: true})
+	r := httptest.NewRequest("GET", "/reports", nil)
+	r.Header.Set("Authorization", "Bearer "+secret.Reveal())
+	_, refusal := reports(r)
+	fmt.Println("refused:", refusal != nil)
+
+	auth.Users.Remove("alice")
+	if err := auth.RevokeUser(context.Background(), "17"); err != nil {
+		t.Fatal(err)
+	}
+	_, refusal = reports(r)
+	fmt.Println("refused:", refusal != nil)
+	// Output:
+	// refused: false
+	// refused: true
+}

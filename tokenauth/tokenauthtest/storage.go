@@ -33,6 +33,7 @@ var (
 	_ tokenauth.BulkRevoker = (*FailingStorage)(nil)
 	_ tokenauth.UseRecorder = (*FailingStorage)(nil)
 	_ tokenauth.Refresher   = (*FailingStorage)(nil)
+	_ tokenauth.Renamer     = (*FailingStorage)(nil)
 )
 
 // Fail makes every later call return err without calling the other storage.
@@ -199,6 +200,18 @@ func (s *FailingStorage) Refresh(ctx context.Context, was, t tokenauth.Token) (s
 		return r.Refresh(ctx, was, t)
 	}
 	return false, s.lacks("Refresher")
+}
+
+// Rename implements [tokenauth.Renamer]. It returns an error if the storage is not a
+// Renamer.
+func (s *FailingStorage) Rename(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest, name string) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if r, ok := s.Storage.(tokenauth.Renamer); ok {
+		return r.Rename(ctx, slot, d, name)
+	}
+	return s.lacks("Renamer")
 }
 
 func (s *FailingStorage) lacks(ability string) error {

@@ -172,6 +172,7 @@ func TestFailingStorageFails(t *testing.T) {
 		"Revoke": s.Revoke(ctx, token.Slot, token.Digest), "RevokeUser": s.RevokeUser(ctx, token.Slot.User),
 		"List": listErr, "Purge": purgeErr, "RevokeUnused": unusedErr, "FindRefresh": findErr, "Refresh": refreshErr,
 		"RevokeClient": s.RevokeClient(ctx, ""), "RevokeAll": s.RevokeAll(ctx), "RecordUses": s.RecordUses(ctx, nil),
+		"Rename": s.Rename(ctx, token.Slot, token.Digest, "name"),
 	} {
 		if err != failure {
 			t.Errorf("after Fail, %s returns %v, want %v", name, err, failure)
@@ -204,6 +205,7 @@ func TestFailingStorageOfSmallStorage(t *testing.T) {
 		{"RevokeUnused", unusedErr, "tokenauth.UseRecorder"},
 		{"FindRefresh", findErr, "tokenauth.Refresher"},
 		{"Refresh", refreshErr, "tokenauth.Refresher"},
+		{"Rename", s.Rename(ctx, tokenauth.Slot{}, tokenauth.Digest{}, "name"), "tokenauth.Renamer"},
 	} {
 		if test.err == nil || !strings.Contains(test.err.Error(), test.want) {
 			t.Errorf("%s returns %v, want an error that names %s", test.method, test.err, test.want)

@@ -59,12 +59,13 @@ func (u *Users) Authenticate(_ context.Context, c tokenauth.Credentials) (tokena
 }
 
 // Reload implements [tokenauth.Reloader]. It returns [tokenauth.ErrRejected] as Recheck
-// does.
+// does, except that the owner of an API key may have another Stamp.
 func (u *Users) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	found, ok := u.byName[p.UserName]
-	if !ok || found.principal.UserID != p.UserID || found.principal.Stamp != p.Stamp {
+	ofKey := p.Stamp == "" && p.Roles == nil
+	if !ok || found.principal.UserID != p.UserID || !ofKey && found.principal.Stamp != p.Stamp {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}
 	return found.principal.Clone(), nil

@@ -106,6 +106,61 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	return b.wait(ctx, l)
 }
 
+// FindBoth is [Batcher.Find] for two different keys. It sends both in one call,
+// unless so many look-ups wait that they do not fit. The error is that of the call.
+func (b *Batcher[K, R]) FindBoth(ctx context.Context, first, second K) (one, two R, err error) {
+	if err := ctx.Err(); err != nil {
+		return one, two, err
+	}
+	until, impatient := ctx.Deadline()
+	l, m, both := b.enterBoth(first, second, until)
+	if both != nil {
+		if !impatient {
+			b.run(both, false)
+			return l.result, m.result, l.err
+		}
+		go b.work(both)
+	}
+	if one, err = b.wait(ctx, l); err != nil {
+		b.leave(m)
+		return one, two, err
+	}
+	two, err = b.wait(ctx, m)
+	return one, two, err
+}
+
+// enterBoth is like enter, for two keys. If both are to be sent alone, they are in
+// one call.
+func (b *Batcher[K, R]) enterBoth(first, second K, until time.Time) (l, m *lookup[K, R], both *call[K, R]) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.maySend() { // then no other look-up is waiting
+		l, m = newLookup[K, R](first, until), newLookup[K, R](second, until)
+		return l, m, b.begin(l, m)
+	}
+	l, m = b.join(first, until), b.join(second, until)
+	b.send()
+	return l, m, nil
+}
+
+// join returns the unsent look-up for the key. If there is none, it adds one to the
+// queue. The caller holds the lock.
+func (b *Batcher[K, R]) join(key K, until time.Time) *lookup[K, R] {
+	if l := b.unsent[key]; l != nil {
+		l.callers++
+		l.until = later(l.until, until)
+		return l
+	}
+	l := newLookup[K, R](key, until)
+	b.unsent[key] = l
+	b.queue = append(b.queue, l)
+	return l
+}
+
+func newLookup[K comparable, R any](key K, until time.Time) *lookup[K, R] {
+	return &lookup[K, R]{key: key, callers: 1, until: until, done: make(chan struct{})}
+}
+
 // wait waits for the look-up on behalf of [Batcher.Find], and returns its
 // result. If the context or the timeout ends first, wait returns that error.
 func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, err error) {
@@ -132,17 +187,11 @@ func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, er
 func (b *Batcher[K, R]) enter(key K, until time.Time) (l *lookup[K, R], alone *call[K, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l = b.unsent[key]; l != nil {
-		l.callers++
-		l.until = later(l.until, until)
-		return l, nil
-	}
-	l = &lookup[K, R]{key: key, callers: 1, until: until, done: make(chan struct{})}
 	if b.maySend() { // then no other look-up is waiting
+		l = newLookup[K, R](key, until)
 		return l, b.begin(l)
 	}
-	b.unsent[key] = l
-	b.queue = append(b.queue, l)
+	l = b.join(key, until)
 	b.send()
 	return l, nil
 }

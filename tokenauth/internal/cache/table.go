@@ -4,7 +4,7 @@
 // Each value belongs to a group, whose values can be invalidated together. Each
 // group has a generation, which counts how often the group was invalidated. The
 // generations are in an array of fixed size, and are never evicted. A few
-// groups may share a generation.
+// groups may share a generation. Groups whose first 8 bytes are the same always do.
 //
 // A value is stored with the generation that its group had before the value was
 // read from its source. [Table.Get] finds the value only while that generation

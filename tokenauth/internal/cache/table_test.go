@@ -69,12 +69,18 @@ func TestValuesReadBeforeAnInvalidationAreNotFound(t *testing.T) {
 	}
 }
 
+// Package tokenauth relies on the first 8 bytes for a user's API keys.
 func TestInvalidateEndsAllValuesOfAGroup(t *testing.T) {
 	t.Parallel()
-	table := newTable(1000)
+	table := newTable(100_000)
 	for n := range 3 {
 		keep(table, tokenOf("alice", n))
 	}
+	key := tokenOf("alice", 3)
+	for i := range key.user[8:] {
+		key.user[8+i] ^= byte(i + 1)
+	}
+	keep(table, key)
 	bob := tokenOf("bob", 0)
 	if keep(table, bob); table.generation(&bob.user) == table.generation(&Group{}) {
 		t.Fatal("bob and the zero group share a generation: choose another name for this test")
@@ -85,6 +91,9 @@ func TestInvalidateEndsAllValuesOfAGroup(t *testing.T) {
 		if v := tokenOf("alice", n); table.Get(&v.digest) != nil {
 			t.Errorf("token %d of alice is still found", n)
 		}
+	}
+	if table.Get(&key.digest) != nil {
+		t.Error("a value of a group with the same first 8 bytes is still found")
 	}
 	if table.Get(&bob.digest) == nil {
 		t.Error("bob's token is not found")

@@ -79,6 +79,8 @@ const (
 	FromAnotherSite   = "The request comes from another site."
 	RoleMissing       = "The user does not have the role that this needs."
 	ClientNotAdmitted = "The access token was issued to a client that may not do this."
+	KeyNotAdmitted    = "An API key may not do this."
+	TooManyKeys       = "The user has too many API keys."
 )
 
 // MaxPassword is the maximum length of a password in bytes. The Service rejects

@@ -15,6 +15,7 @@ type verdict struct {
 	broken    []string                     // violations
 	undecided bool                         // the checker ran out of time
 	info      *porcupine.LinearizationInfo // of a history that is not linearizable
+	model     *porcupine.Model             // of that history
 }
 
 // patience is the maximum time to check a history of one slot.
@@ -37,7 +38,7 @@ func (h *history) check(operations []*operation, leeway time.Duration) (v verdic
 		switch result {
 		case porcupine.Illegal:
 			v.broken = append(v.broken, fmt.Sprintf("%v: not linearizable", s))
-			v.info = &info
+			v.model, v.info = &model, &info
 		case porcupine.Unknown:
 			v.undecided = true
 		}

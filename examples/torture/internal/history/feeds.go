@@ -30,12 +30,14 @@ func FeedsFits(b *store.Backend) bool { return inject.HasFeed(b) }
 // Feeds runs the trial "feeds". While services with a cache run, it breaks and repairs
 // the path on which changes reach the caches. A cache may accept an ended token for as
 // long as the lease. After each fault the same services must serve from their caches
-// again. In half of the histories, clients refresh.
+// again. A fifth of the histories are of API keys. In half of the others, clients refresh.
 func Feeds(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before, lease := e.Histories.Load(), leaseOf(e)
 	target := inject.OpenFeed(tb, e.Backend, e.Plant != nil && e.Plant.OwnHeartbeat)
 	s := newSetting(e, &o, 1)
+	var keys keyOutcomes
+	s.keys = &tokenauth.KeyOptions{Max: 4}
 	const atOnce = 5
 	rng := rand.New(rand.NewPCG(e.Seed, 1<<33))
 	s.refreshes(rng, e.Seed, atOnce/2)
@@ -63,7 +65,11 @@ func Feeds(tb testing.TB, e *trial.Env) {
 				n := first + uint64(i)
 				p := drawPlan(rand.New(rand.NewPCG(e.Seed, n)), fmt.Sprintf("feeds %d %d", e.Seed, n), 12*time.Millisecond)
 				p.recent, p.plain = true, n%2 == 0
-				checks[i] = s.record(tb, "feeds", n, p, lease+trial.Allowance)
+				if worker == 0 {
+					checks[i] = s.recordKeys(tb, &keys, "feeds", n, p, lease+trial.Allowance)
+				} else {
+					checks[i] = s.record(tb, "feeds", n, p, lease+trial.Allowance)
+				}
 			}
 		})
 		close(made)
@@ -78,6 +84,8 @@ func Feeds(tb testing.TB, e *trial.Env) {
 			}
 		})
 	}
-	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("The caches have a lease of %v, and the path on which changes reach them is broken and repaired. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", lease, lease+trial.Allowance), "all of them with faults of the feed, and half of them with refreshes", before))
+	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("The caches have a lease of %v, and the path on which changes reach them is broken and repaired. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", lease, lease+trial.Allowance), "all of them with faults of the feed, a fifth of them of API keys, and half of the others with refreshes", before))
 	e.Report.Add(b.section())
+	e.Report.Add(keys.section(e, "API keys with broken feeds", fmt.Sprintf("A validation may show the key and its owner as they were %v before.", lease+trial.Allowance), "all of them with faults of the feed"))
+	keys.triedSomething(tb, "feeds")
 }

@@ -1,4 +1,4 @@
-// Package history has the trials "strict", "batches", "bounded" and "feeds". It
+// Package history has the trials "strict", "batches", "bounded", "feeds" and "keys". It
 // records concurrent calls at several replicas, and checks that the history is
 // linearizable.
 package history

@@ -17,13 +17,13 @@ func try(t *testing.T, name string, planted *plant.Plant, d time.Duration, histo
 	t.Helper()
 	e := trialtest.Env(t, trialtest.Open(t, "memory:"), planted, d)
 	e.Enough = histories
-	map[string]func(testing.TB, *trial.Env){"strict": Strict, "batches": Batches, "bounded": Bounded}[name](t, e)
+	map[string]func(testing.TB, *trial.Env){"strict": Strict, "batches": Batches, "bounded": Bounded, "keys": Keys}[name](t, e)
 	return e.Tally
 }
 
 func TestHistoriesOfCorrectStorageAreLinearizable(t *testing.T) {
 	t.Parallel()
-	for _, trial := range []string{"strict", "batches", "bounded"} {
+	for _, trial := range []string{"strict", "batches", "bounded", "keys"} {
 		t.Run(trial, func(t *testing.T) {
 			t.Parallel()
 			got := try(t, trial, nil, 3*time.Second, 0)
@@ -34,17 +34,22 @@ func TestHistoriesOfCorrectStorageAreLinearizable(t *testing.T) {
 	}
 }
 
-// The trials must find each plant within 200 histories.
+// The trials must find each plant within 200 histories, and "keys" within 400, because
+// most of its histories have no cache.
 func TestHistoriesFindEachPlant(t *testing.T) {
 	t.Parallel()
-	for _, p := range slices.Concat(plant.Shared, plant.Devices, plant.Refresh, BatchPlants) {
-		for _, trial := range []string{"strict", "batches", "bounded"} {
+	for _, p := range slices.Concat(plant.Shared, plant.Devices, plant.Refresh, plant.Keys, BatchPlants) {
+		for _, trial := range []string{"strict", "batches", "bounded", "keys"} {
 			if !slices.Contains(p.Trials, trial) {
 				continue
 			}
 			t.Run(p.Name+"/"+trial, func(t *testing.T) {
 				t.Parallel()
-				got := try(t, trial, p, time.Minute, 200)
+				enough := int64(200)
+				if trial == "keys" {
+					enough = 400
+				}
+				got := try(t, trial, p, time.Minute, enough)
 				if len(got.Broken()) == 0 {
 					t.Errorf("the plant was not found: %s", got.Summary())
 				}

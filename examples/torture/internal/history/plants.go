@@ -21,28 +21,27 @@ var Plants = []*plant.Plant{
 		Name: "timed-heartbeat", Trials: []string{"feeds"},
 		About: "a timer sends the feed's heartbeat, whether changes arrive or not",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
-			return &timedHeartbeat{s, s.(tokenauth.Refresher), s.(tokenauth.Watcher)}
+			return plant.With(s, &timedHeartbeat{s, s.(tokenauth.Watcher)})
 		},
 	},
 	{
 		Name: "lost-flush", Trials: []string{"feeds"},
 		About: "the feed notices that it may have missed changes but does not report it (on PostgreSQL)",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
-			return &lostFlush{s, s.(tokenauth.Refresher), s.(tokenauth.Watcher)}
+			return plant.With(s, &lostFlush{s, s.(tokenauth.Watcher)})
 		},
 	},
 	{
 		Name: "dead-feed", Trials: []string{"feeds"},
 		About: "a feed that was lost never comes back",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
-			return &deadFeed{s, s.(tokenauth.Refresher), s.(tokenauth.Watcher)}
+			return plant.With(s, &deadFeed{s, s.(tokenauth.Watcher)})
 		},
 	},
 }
 
 type timedHeartbeat struct {
 	tokenauth.Storage
-	tokenauth.Refresher
 	watcher tokenauth.Watcher
 }
 
@@ -68,7 +67,6 @@ func (noHeartbeat) Heartbeat(time.Time) {}
 
 type lostFlush struct {
 	tokenauth.Storage
-	tokenauth.Refresher
 	watcher tokenauth.Watcher
 }
 
@@ -82,7 +80,6 @@ func (noFlush) InvalidateAll() {}
 
 type deadFeed struct {
 	tokenauth.Storage
-	tokenauth.Refresher
 	watcher tokenauth.Watcher
 }
 

@@ -176,6 +176,8 @@ type setting struct {
 	// answers makes a validation that fails at once without a fault a violation.
 	answers  bool
 	replicas []*tokenauth.Service
+	keys     *tokenauth.KeyOptions // nil without API keys
+	keyrings []*tokenauth.Keys     // of the replicas
 }
 
 func newSetting(e *trial.Env, o *outcomes, rate float64) *setting {
@@ -201,6 +203,7 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 	if s.refresh != nil {
 		s.refresh.configure(options, len(s.replicas))
 	}
+	options.Keys = s.keys
 	options.Observers = append(options.Observers, func(_ context.Context, e tokenauth.Event) {
 		switch {
 		case e.Kind == event.Revoked && e.Reason == event.ReasonDevices:
@@ -222,6 +225,13 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 		tb.Fatal(err)
 	}
 	s.replicas = append(s.replicas, auth)
+	if s.keys != nil {
+		keys, err := tokenauth.NewKeys(auth)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		s.keyrings = append(s.keyrings, keys)
+	}
 }
 
 // judge makes a history and checks it.
@@ -242,32 +252,40 @@ func (s *setting) record(tb testing.TB, trial string, n uint64, p plan, leeway t
 	if s.refresh != nil && !p.plain {
 		s.refreshed.Add(1)
 	}
-	faults := ""
-	if s.during != nil {
-		faults = ", during the faults " + strings.Join(s.during(h.began), ", ")
-	}
+	faults := s.faultsSince(h.began)
 	return func() {
 		v := h.check(operations, leeway)
 		if s.answers && !s.faulty {
 			v.broken = append(v.broken, failedForNothing(operations)...)
 		}
-		if v.undecided {
-			s.Undecided.Add(1)
+		s.settle(trial, n, v, faults)
+	}
+}
+
+// faultsSince returns text about the faults since the moment, for [setting.settle].
+func (s *setting) faultsSince(moment time.Time) string {
+	if s.during == nil {
+		return ""
+	}
+	return ", during the faults " + strings.Join(s.during(moment), ", ")
+}
+
+// settle reports the violations of a history that was checked. Faults is text about the
+// faults during the history.
+func (s *setting) settle(trial string, n uint64, v verdict, faults string) {
+	if v.undecided {
+		s.Undecided.Add(1)
+	}
+	see := ""
+	if v.info != nil {
+		file := s.Report.Path(fmt.Sprintf("%s-%d-%d.html", trial, s.Seed, n))
+		if err := porcupine.VisualizePath(*v.model, *v.info, file); err != nil {
+			file = err.Error()
 		}
-		if len(v.broken) == 0 {
-			return
-		}
-		see := ""
-		if v.info != nil {
-			file := s.Report.Path(fmt.Sprintf("%s-%d-%d.html", trial, s.Seed, n))
-			if err := porcupine.VisualizePath(model, *v.info, file); err != nil {
-				file = err.Error()
-			}
-			see = "; see " + file
-		}
-		for _, broken := range v.broken {
-			s.Violate("%s history %d of seed %d on %s: %s%s%s", trial, n, s.Seed, s.Backend.Name, broken, faults, see)
-		}
+		see = "; see " + file
+	}
+	for _, broken := range v.broken {
+		s.Violate("%s history %d of seed %d on %s: %s%s%s", trial, n, s.Seed, s.Backend.Name, broken, faults, see)
 	}
 }
 

@@ -19,10 +19,14 @@ type Directory struct {
 	users map[string]Account
 }
 
+// Role is the role of every user who has not lost it ([Account.Roleless]).
+const Role = "Reader"
+
 // An Account is a row of a [Directory].
 type Account struct {
 	Disabled bool
-	stamp    int
+	Roleless bool // whether the user lost [Role]
+	Changes  int  // how often the user was changed
 }
 
 // Account returns the account of a user.
@@ -34,12 +38,21 @@ func (d *Directory) Account(user string) Account {
 
 // SetDisabled disables or enables a user, and changes the stamp.
 func (d *Directory) SetDisabled(user string, disabled bool) {
+	d.Change(user, func(a *Account) { a.Disabled = disabled })
+}
+
+// Change changes a user and the stamp, and returns the changed account.
+func (d *Directory) Change(user string, change func(*Account)) Account {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.users == nil {
 		d.users = make(map[string]Account)
 	}
-	d.users[user] = Account{disabled, d.users[user].stamp + 1}
+	a := d.users[user]
+	change(&a)
+	a.Changes++
+	d.users[user] = a
+	return a
 }
 
 // Authenticate implements [tokenauth.Authenticator].
@@ -48,20 +61,35 @@ func (d *Directory) Authenticate(_ context.Context, c tokenauth.Credentials) (to
 	if a.Disabled || c.Password.Reveal() != c.UserName {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}
-	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName, Roles: []string{"Reader"}, Stamp: strconv.Itoa(a.stamp)}, nil
+	return a.principal(c.UserName), nil
 }
+
+// principal returns the principal of the user with the account.
+func (a Account) principal(user string) tokenauth.Principal {
+	p := tokenauth.Principal{UserID: user, UserName: user, Stamp: a.stamp()}
+	if !a.Roleless {
+		p.Roles = []string{Role}
+	}
+	return p
+}
+
+func (a Account) stamp() string { return strconv.Itoa(a.Changes) }
 
 // Recheck implements [tokenauth.Rechecker].
 func (d *Directory) Recheck(_ context.Context, p tokenauth.Principal) error {
-	if a := d.Account(p.UserID); a.Disabled || strconv.Itoa(a.stamp) != p.Stamp {
+	if a := d.Account(p.UserID); a.Disabled || a.stamp() != p.Stamp {
 		return tokenauth.ErrRejected
 	}
 	return nil
 }
 
 // Reload implements [tokenauth.Reloader].
-func (d *Directory) Reload(ctx context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
-	return p, d.Recheck(ctx, p)
+func (d *Directory) Reload(_ context.Context, p tokenauth.Principal) (tokenauth.Principal, error) {
+	a := d.Account(p.UserID)
+	if a.Disabled || p.Stamp != "" && a.stamp() != p.Stamp {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return a.principal(p.UserID), nil
 }
 
 // Client returns the ID of client n.

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/rueidis"
 
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -16,7 +17,6 @@ import (
 // the feed sends and receives its heartbeat over the listening connection.
 type ownBeat struct {
 	tokenauth.Storage
-	tokenauth.Refresher
 	watch func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error
 }
 
@@ -26,7 +26,7 @@ func (o *ownBeat) Watch(ctx context.Context, beat time.Duration, feed tokenauth.
 }
 
 func ownBeatOfPostgres(sound tokenauth.Storage, dsn string) tokenauth.Storage {
-	return &ownBeat{sound, sound.(tokenauth.Refresher), func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+	return plant.With(sound, &ownBeat{sound, func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		conn, err := pgx.Connect(ctx, dsn)
 		if err != nil {
 			return err
@@ -53,11 +53,11 @@ func ownBeatOfPostgres(sound tokenauth.Storage, dsn string) tokenauth.Storage {
 			feed.Heartbeat(asOf)
 			Wait(ctx, beat)
 		}
-	}}
+	}})
 }
 
 func ownBeatOfRedis(sound tokenauth.Storage, option rueidis.ClientOption) tokenauth.Storage {
-	return &ownBeat{sound, sound.(tokenauth.Refresher), func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+	return plant.With(sound, &ownBeat{sound, func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		lost, cancel := context.WithCancel(ctx)
 		defer cancel()
 		option := option
@@ -86,7 +86,7 @@ func ownBeatOfRedis(sound tokenauth.Storage, option rueidis.ClientOption) tokena
 			feed.Heartbeat(asOf)
 			Wait(lost, beat)
 		}
-	}}
+	}})
 }
 
 // tell passes a message of the feed on. A user's key invalidates the user, a heartbeat

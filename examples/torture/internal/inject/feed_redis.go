@@ -44,7 +44,7 @@ func redisFeedTarget(tb testing.TB, b *store.Backend, ownBeat bool) *Target {
 }
 
 // rights are the access rights of the services.
-const rights = "~torture:* +@all"
+const rights = "~torture:* ~{torture:* +@all"
 
 func (s *redisFeed) faults() []*Fault {
 	const user = "ACL SETUSER " + lowly + " "

@@ -10,7 +10,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Devices lists the bugs of devices that the trials "strict" and "bounded" must find.
+// Devices lists the bugs of devices that the trials "strict" and "bounded" must find. The
+// trial "keys" must find those that API keys share.
 var Devices = []*Plant{
 	{
 		Name: "one-device", Trials: []string{"strict", "bounded"},
@@ -20,8 +21,8 @@ var Devices = []*Plant{
 		},
 	},
 	{
-		Name: "early-list", Trials: []string{"strict", "bounded"},
-		About: "a sign-in lists the tokens before it stores its own: concurrent ones exceed the bound",
+		Name: "early-list", Trials: []string{"strict", "bounded", "keys"},
+		About: "a sign-in, or a new API key, lists the tokens before it stores its own: concurrent ones exceed the bound",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &earlyList{Storage: s, lister: s.(tokenauth.Lister), lists: make(map[tokenauth.UserKey][][]tokenauth.Token)})
 		},
@@ -62,8 +63,8 @@ var Devices = []*Plant{
 		},
 	},
 	{
-		Name: "wide-revocation", Trials: []string{"strict", "bounded"},
-		About: "a revocation of a token ends the tokens of all devices of the client",
+		Name: "wide-revocation", Trials: []string{"strict", "bounded", "keys"},
+		About: "a revocation of a token ends the tokens of all devices of the client, or all API keys of the user",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &wideRevocation{s, s.(tokenauth.Lister)})
 		},

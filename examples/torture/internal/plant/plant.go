@@ -98,12 +98,13 @@ func Named(plants []*Plant, name string) *Plant {
 }
 
 // With adds abilities of the sound storage to the planted one, unless that has its own:
-// [tokenauth.Lister], [tokenauth.BulkRevoker], [tokenauth.Refresher] and, if sound has
-// it, [tokenauth.Watcher].
+// [tokenauth.Lister], [tokenauth.BulkRevoker], [tokenauth.Refresher],
+// [tokenauth.UseRecorder], [tokenauth.Renamer] and, if sound has it, [tokenauth.Watcher].
 func With(sound, planted tokenauth.Storage) tokenauth.Storage {
 	w := withAbilities{
 		planted, ability[tokenauth.Lister](sound, planted), ability[tokenauth.BulkRevoker](sound, planted),
-		ability[tokenauth.Refresher](sound, planted),
+		ability[tokenauth.Refresher](sound, planted), ability[tokenauth.UseRecorder](sound, planted),
+		ability[tokenauth.Renamer](sound, planted),
 	}
 	if watcher := ability[tokenauth.Watcher](sound, planted); watcher != nil {
 		return &withFeed{w, watcher}
@@ -116,6 +117,8 @@ type withAbilities struct {
 	tokenauth.Lister
 	tokenauth.BulkRevoker
 	tokenauth.Refresher
+	tokenauth.UseRecorder
+	tokenauth.Renamer
 }
 
 type withFeed struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Shared lists the bugs that the trials "strict", "bounded" or "soak" must find. Each
+// Shared lists the bugs that the trials "strict", "bounded", "soak" or "keys" must find. Each
 // bug names them in [Plant.Trials].
 var Shared = []*Plant{
 	{
@@ -29,7 +29,7 @@ var Shared = []*Plant{
 		},
 	},
 	{
-		Name: "late-revocation", Trials: []string{"strict"},
+		Name: "late-revocation", Trials: []string{"strict", "keys"},
 		About: "a revocation answers before it is done, as with a lagging database replica",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &lateRevocation{s})
@@ -43,21 +43,21 @@ var Shared = []*Plant{
 		},
 	},
 	{
-		Name: "fault-as-not-found", Trials: []string{"strict", "bounded", "soak"},
+		Name: "fault-as-not-found", Trials: []string{"strict", "bounded", "soak", "keys"},
 		About: "an error is reported as an empty slot: valid tokens are refused",
 		Storage: func(s tokenauth.Storage, _ *State, seed uint64) tokenauth.Storage {
 			return With(s, &faultAsNotFound{Storage: s, rng: rand.New(rand.NewPCG(seed, 2))})
 		},
 	},
 	{
-		Name: "stale-fill", Trials: []string{"strict", "bounded", "soak"},
+		Name: "stale-fill", Trials: []string{"strict", "bounded", "soak", "keys"},
 		About: "a cache stores what it read before a change, although it was notified of the change",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &staleFill{Storage: s, Refresher: s.(tokenauth.Refresher), kept: make(map[tokenauth.Slot]tokenauth.Token)})
 		},
 	},
 	{
-		Name: "forgotten-slot", Trials: []string{"strict", "bounded", "soak"},
+		Name: "forgotten-slot", Trials: []string{"strict", "bounded", "soak", "keys"},
 		About: "a revocation of a user ends the token at one client, and no other",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &forgottenSlot{s})
@@ -76,7 +76,7 @@ var Shared = []*Plant{
 		},
 	},
 	{
-		Name: "lying-heartbeat", Trials: []string{"bounded", "soak"},
+		Name: "lying-heartbeat", Trials: []string{"bounded", "soak", "keys"},
 		About: "the feed loses every change, and still sends heartbeats",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &lostEvent{Storage: s, watcher: s.(tokenauth.Watcher), all: true})

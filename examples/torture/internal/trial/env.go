@@ -47,14 +47,17 @@ func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
 	return e.Plant.Storage(s, &e.State, seed)
 }
 
-// PlantedUsers returns the users with the bug of [plant.Plant.Forgetful], if it is
-// planted.
+// PlantedUsers returns the users with the bug of [plant.Plant.Forgetful] or
+// [plant.Plant.Users], if one is planted.
 func (e *Env) PlantedUsers(d *host.Directory) tokenauth.Authenticator {
 	if e.Plant != nil && e.Plant.Forgetful {
 		return struct {
 			tokenauth.Authenticator
 			tokenauth.Reloader
 		}{slowly{d}, d}
+	}
+	if e.Plant != nil && e.Plant.Users != nil {
+		return e.Plant.Users(d)
 	}
 	return d
 }
