@@ -52,11 +52,13 @@ func newTokenCache(maxEntries int, f *changeFeed, timeAt func(time.Time) int64) 
 
 // A cachedToken is a token in the cache.
 type cachedToken struct {
-	Token
+	// These fields come first, because each hit reads them together with the Slot and
+	// the Digest.
 	mark atomic.Int64 // see [useLog.note]
 	// until is when the record of an API key's owner expires, in Unix seconds. It is 0
 	// for a sign-in.
 	until int64
+	Token
 }
 
 // identify returns the token's key and group in the cache. Each user is a
